@@ -1,0 +1,1 @@
+"""Pictures of results: they draw what a probe returned and compute nothing."""

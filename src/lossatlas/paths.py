@@ -1,0 +1,62 @@
+"""Lines and planes in parameter space as stacks of points that are made only when they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Segment:
+    """(1 − α) start + α end at given α, both ends exact: `len` n, `[i:j]` -> `(j − i, P)`."""
+
+    start: Tensor  # (P,)
+    end: Tensor  # (P,)
+    alpha: Tensor  # (n,)
+
+    def __post_init__(self) -> None:
+        if self.start.shape != self.end.shape:
+            raise ValueError(
+                f"end has {self.end.numel()} parameters, start has {self.start.numel()}: "
+                "both must come from the same architecture"
+            )
+
+    def __len__(self) -> int:
+        return len(self.alpha)
+
+    def __getitem__(self, index: slice) -> Tensor:
+        return torch.lerp(self.start, self.end, self.alpha[index, None].to(self.start))
+
+
+@dataclass(frozen=True)
+class Affine:
+    """origin + coordinates · basis: `len` n, `[i:j]` -> `(j − i, P)`. Coordinate 0 gives the origin exactly."""
+
+    origin: Tensor  # (P,)
+    basis: Tensor  # (k, P)
+    coordinates: Tensor  # (n, k)
+
+    def __len__(self) -> int:
+        return len(self.coordinates)
+
+    def __getitem__(self, index: slice) -> Tensor:
+        return torch.addmm(self.origin, self.coordinates[index].to(self.basis), self.basis)
+
+
+def centered(radius: float, steps: int) -> Tensor:
+    """`steps` values from −radius to radius with 0 exactly in the middle, float64.
+
+    >>> centered(1.0, 5)
+    tensor([-1.0000, -0.5000,  0.0000,  0.5000,  1.0000], dtype=torch.float64)
+    """
+    if steps < 3 or steps % 2 == 0:
+        raise ValueError(f"steps is {steps}: wanted an odd number of at least 3, so that the centre is measured")
+    half = torch.linspace(0, radius, steps // 2 + 1, dtype=torch.float64)
+    return torch.cat([-half.flip(0)[:-1], half])
+
+
+def grid(*axes: Tensor) -> Tensor:
+    """All combinations of the axes' values, the last axis fastest: `(n_1 · ... · n_k, k)`."""
+    return torch.cartesian_prod(*axes).reshape(-1, len(axes))

@@ -1,0 +1,49 @@
+"""How much does the loss rise at a small distance from a point?"""
+
+from __future__ import annotations
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lossatlas.directions import random_directions
+from lossatlas.results import UNITS
+from lossatlas.surface import Losses, by_split, sample
+
+
+def epsilon_sharpness(
+    losses: Losses,
+    theta: Tensor,
+    *,
+    generator: torch.Generator,
+    radius: float = 0.05,
+    samples: int = 100,
+) -> xr.Dataset:
+    """L(θ + δ) − L(θ) for random δ that move every layer by `radius` times its norm.
+
+    Each tensor of δ is a Gaussian direction scaled to `radius` times the norm of that tensor in θ, biases
+    included. The largest increase seen is the epsilon-sharpness of these draws: a lower bound of the maximum over
+    all such δ (the measure of Keskar et al. 2017 maximises instead of sampling), which is not invariant to
+    rescaling within a layer (Dinh et al. 2017). Costs `samples` + 1 evaluations.
+
+    Returns:
+        increase `(sample,)`, one variable `<metric>_change` per metric, maximum, mean and its standard error
+        `mean_error`.
+    """
+    layout = next(iter(by_split(losses).values())).layout
+    directions = random_directions(layout, theta, samples, generator=generator, normalize="layer", biases="layer")
+    points = torch.cat([theta[None], theta + radius * directions])
+    values = sample(losses, points, {"sample": torch.arange(samples + 1).numpy()})
+    change = values.isel(sample=slice(1, None)) - values.isel(sample=0)
+    increase = change.loss.assign_attrs(UNITS["increase"])
+    metrics = {f"{name}_change": change[name] for name in change.data_vars if name != "loss"}
+    return xr.Dataset(
+        {
+            "increase": increase,
+            **metrics,
+            "maximum": increase.max("sample", skipna=False).assign_attrs(UNITS["increase"]),
+            "mean": increase.mean("sample", skipna=False).assign_attrs(UNITS["increase"]),
+            "mean_error": (increase.std("sample", ddof=1, skipna=False) / samples**0.5).assign_attrs(UNITS["increase"]),
+        },
+        attrs={"radius": radius, "samples": samples, "evaluations": samples + 1},
+    ).drop_vars("sample")

@@ -1,0 +1,70 @@
+"""Which way did the optimizer go? The loss over the plane that holds most of the trajectory."""
+
+from __future__ import annotations
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lossatlas.directions import principal_directions
+from lossatlas.paths import Affine, grid
+from lossatlas.results import UNITS
+from lossatlas.surface import Losses, sample
+
+
+def trajectory_plane(
+    losses: Losses,
+    checkpoints: Tensor,
+    *,
+    steps: int = 25,
+    margin: float = 0.3,
+) -> xr.Dataset:
+    """Loss over the plane of the two leading principal directions of a trajectory, through its last point.
+
+    Singular vectors of the uncentred differences θ_i − θ_last (Li et al. 2018, section 7). The grid covers the
+    projected path and `margin` times its extent on each side, and has the last point (0, 0) as one of its nodes.
+
+    Args:
+        checkpoints: `(t, P)` in the order of training, at least three.
+        steps: grid points per axis; costs steps² + 2 t evaluations.
+
+    Returns:
+        loss and metrics `(alpha, beta)`; along dim `checkpoint` the path's coordinates, how far each checkpoint
+        lies off the plane (relative to its distance from the last point), its own loss `path_loss` and the loss
+        of its projection `path_plane_loss`: where they differ, the picture does not show the trajectory's loss.
+        `explained_variance` by `component`.
+    """
+    if checkpoints.ndim != 2 or len(checkpoints) < 3:
+        raise ValueError(f"checkpoints have shape {tuple(checkpoints.shape)}: wanted (t, P) with t of at least 3")
+    last = checkpoints[-1]
+    axes, explained = principal_directions(checkpoints, last)
+    differences = (checkpoints - last).double()
+    path = differences @ axes.T  # (t, 2)
+    distance = differences.norm(dim=-1)
+    off_plane = (differences - path @ axes).norm(dim=-1) / distance.clamp(min=torch.finfo(torch.float64).tiny)
+
+    alpha, beta = (_axis(values, steps, margin) for values in path.T)
+    basis = axes.to(last)
+    result = sample(losses, Affine(last, basis, grid(alpha, beta)), {"alpha": alpha.numpy(), "beta": beta.numpy()})
+    numbers = torch.arange(len(checkpoints)).numpy()
+    own = sample(losses, checkpoints, {"checkpoint": numbers}).loss
+    projected = sample(losses, Affine(last, basis, path), {"checkpoint": numbers}).loss
+    return result.assign(
+        path_loss=own.assign_attrs(UNITS["path_loss"]),
+        path_plane_loss=projected.assign_attrs(UNITS["path_plane_loss"]),
+        path_alpha=("checkpoint", path[:, 0].numpy(), UNITS["path_alpha"]),
+        path_beta=("checkpoint", path[:, 1].numpy(), UNITS["path_beta"]),
+        off_plane=("checkpoint", off_plane.numpy(), UNITS["off_plane"]),
+        explained_variance=("component", explained.numpy(), UNITS["explained_variance"]),
+    ).assign_attrs(margin=margin, evaluations=steps**2 + 2 * len(checkpoints))
+
+
+def _axis(path: Tensor, steps: int, margin: float) -> Tensor:
+    """`steps` even values over the path and its margins, shifted by less than half a step so that 0 is one."""
+    if steps < 3:
+        raise ValueError(f"steps is {steps}: wanted at least 3")
+    low, high = float(path.min()), float(path.max())
+    extent = (high - low) * (1 + 2 * margin)
+    step = extent / (steps - 1)
+    zero_at = round((margin * (high - low) - low) / step)
+    return (torch.arange(steps, dtype=torch.float64) - zero_at) * step
