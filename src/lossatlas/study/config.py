@@ -1,0 +1,285 @@
+"""What a study is: one frozen value, read from a TOML file and checked field by field."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lossatlas.study.errors import InputError
+
+Dataset = Literal["moons", "circles", "gaussians", "xor"]
+Activation = Literal["relu", "tanh", "gelu"]
+Optimizer = Literal["sgd", "adam"]
+Probe = Literal["interpolation", "random_slice", "pca", "hessian", "sharpness", "connectivity"]
+
+# Depth x width by name, as the seed study called them.
+PRESETS = {
+    "shallow-small": "1x50",
+    "shallow-wide": "1x500",
+    "medium": "2x100",
+    "deep-small": "4x100",
+    "deep-large": "4x250",
+}
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Odd = Annotated[int, Field(ge=3)]
+
+
+def parse_architecture(name: str) -> tuple[int, int]:
+    """`"4x250"` or a preset's name -> (hidden layers, width).
+
+    >>> parse_architecture("deep-large")
+    (4, 250)
+    """
+    depth, _, width = PRESETS.get(name, name).partition("x")
+    if not (depth.isdigit() and width.isdigit() and int(depth) > 0 and int(width) > 0):
+        raise ValueError(
+            f"architecture {name!r}: wanted <hidden layers>x<width>, both at least 1, such as 4x250, "
+            f"or one of {', '.join(PRESETS)}"
+        )
+    return int(depth), int(width)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(_Frozen):
+    """The data sets; each is the same for every seed of a network."""
+
+    datasets: Annotated[tuple[Dataset, ...], Field(min_length=1)] = ("moons",)
+    train: Annotated[int, Field(ge=2)] = 1024
+    """Training examples."""
+    test: Annotated[int, Field(ge=2)] = 512
+    """Test examples."""
+    noise: NonNegative = 0.1
+    """Standard deviation of the noise added to the inputs of moons, circles and xor."""
+    seed: int = 0
+    clusters: Annotated[int, Field(ge=2, le=4)] = 3
+    """Gaussian clusters, labelled alternately 0 and 1."""
+    dimension: Annotated[int, Field(ge=2)] = 2
+    """Dimension of the Gaussian clusters; the other data sets have two."""
+    spread: Positive = 0.25
+    """Standard deviation of a Gaussian cluster whose centre is at distance 1 from the origin."""
+
+
+class Model(_Frozen):
+    """The networks: multilayer perceptrons with two logits."""
+
+    architectures: tuple[str, ...] = tuple(PRESETS.values())
+    """Hidden layers x width, such as 4x250, or a preset's name."""
+    depth: tuple[Count, ...] = ()
+    """Depths that replace those of the architectures."""
+    width: tuple[Count, ...] = ()
+    """Widths that replace those of the architectures."""
+    activations: Annotated[tuple[Activation, ...], Field(min_length=1)] = ("relu", "tanh", "gelu")
+
+    @field_validator("architectures")
+    @classmethod
+    def _readable(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"{depth}x{width}" for depth, width in map(parse_architecture, names))
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Model:
+        if not self.grid():
+            raise ValueError("no architecture: give architectures, or both depth and width")
+        return self
+
+    def grid(self) -> tuple[str, ...]:
+        """Every architecture of the study once, as depth x width, in the order given."""
+        shapes = [parse_architecture(name) for name in self.architectures]
+        depths = self.depth or tuple(depth for depth, _ in shapes)
+        widths = self.width or tuple(width for _, width in shapes)
+        if self.depth and self.width:
+            shapes = list(itertools.product(depths, widths))
+        elif self.depth:
+            shapes = [(depth, width) for _, width in shapes for depth in depths]
+        elif self.width:
+            shapes = [(depth, width) for depth, _ in shapes for width in widths]
+        return tuple(dict.fromkeys(f"{depth}x{width}" for depth, width in shapes))
+
+
+class Training(_Frozen):
+    """How every network is trained."""
+
+    optimizers: Annotated[tuple[Optimizer, ...], Field(min_length=1)] = ("sgd", "adam")
+    weight_decays: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (1e-4,)
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    epochs: Count = 30
+    batch_size: Count = 64
+    sgd_learning_rate: Positive = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    adam_learning_rate: Positive = 0.01
+    step_size: Count = 20
+    """Epochs between two decays of the learning rate (StepLR)."""
+    decay_factor: Positive = 0.5
+    """What the learning rate is multiplied by at each decay."""
+    checkpoints: Annotated[int, Field(ge=1)] = 10
+    """Checkpoints kept between initialization and the end, evenly spaced in epochs."""
+
+
+class Interpolation(_Frozen):
+    steps: Annotated[int, Field(ge=2)] = 51
+
+
+class RandomSlice(_Frozen):
+    line_steps: Odd = 51
+    plane_steps: Odd = 25
+    radius: Positive = 1.0
+    normalize: Literal["filter", "layer"] = "filter"
+
+    @field_validator("line_steps", "plane_steps")
+    @classmethod
+    def _odd(cls, steps: int) -> int:
+        if steps % 2 == 0:
+            raise ValueError("wanted an odd number, so that the centre is measured")
+        return steps
+
+
+class TrajectoryPlane(_Frozen):
+    steps: Annotated[int, Field(ge=3)] = 25
+    margin: NonNegative = 0.3
+
+
+class Hessian(_Frozen):
+    eigenvalues: Count = 10
+    samples: Annotated[int, Field(ge=2)] = 30
+    tol: Positive = 1e-4
+    max_products: Count = 400
+
+
+class Sharpness(_Frozen):
+    radius: Positive = 0.05
+    samples: Annotated[int, Field(ge=2)] = 100
+
+
+class Connectivity(_Frozen):
+    steps: Annotated[int, Field(ge=3)] = 25
+    refinements: Annotated[int, Field(ge=0)] = 2
+
+
+class Probes(_Frozen):
+    """What is measured around every solution, and how finely."""
+
+    run: tuple[Probe, ...] = get_args(Probe)
+    interpolation: Interpolation = Interpolation()
+    random_slice: RandomSlice = RandomSlice()
+    pca: TrajectoryPlane = TrajectoryPlane()
+    hessian: Hessian = Hessian()
+    sharpness: Sharpness = Sharpness()
+    connectivity: Connectivity = Connectivity()
+
+
+class Run(_Frozen):
+    """One network of a study: its whole name."""
+
+    dataset: Dataset
+    architecture: str
+    activation: Activation
+    optimizer: Optimizer
+    weight_decay: float
+    seed: int
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """Networks of one group train together: they share data, architecture and activation."""
+        return self.dataset, self.architecture, self.activation
+
+    @property
+    def configuration(self) -> tuple[str, str, str, str, float]:
+        """Networks of one configuration differ in their seed only."""
+        return self.dataset, self.architecture, self.activation, self.optimizer, self.weight_decay
+
+    def __str__(self) -> str:
+        return " · ".join(
+            (
+                self.dataset,
+                self.architecture,
+                self.activation,
+                self.optimizer,
+                f"weight decay {self.weight_decay:g}",
+                f"seed {self.seed}",
+            )
+        )
+
+
+class Study(_Frozen):
+    """A study: every combination of data set, architecture, activation, optimizer, weight decay and seed."""
+
+    name: str = "custom"
+    data: Data = Data()
+    model: Model = Model()
+    training: Training = Training()
+    probes: Probes = Probes()
+
+    def runs(self) -> Iterator[Run]:
+        """Every network of the study; those that train together stand together."""
+        for dataset, architecture, activation, optimizer, weight_decay, seed in itertools.product(
+            self.data.datasets,
+            self.model.grid(),
+            self.model.activations,
+            self.training.optimizers,
+            self.training.weight_decays,
+            self.training.seeds,
+        ):
+            yield Run(
+                dataset=dataset,
+                architecture=architecture,
+                activation=activation,
+                optimizer=optimizer,
+                weight_decay=weight_decay,
+                seed=seed,
+            )
+
+
+def shipped_studies() -> tuple[str, ...]:
+    """Names of the studies that come with the package."""
+    folder = resources.files("lossatlas.study") / "studies"
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def load_study(name: str) -> Study:
+    """A study by the name of a shipped one or the path of a TOML file.
+
+    Raises InputError, one line, when there is no such study or it cannot be read.
+    """
+    if name in shipped_studies():
+        return _validate(
+            tomllib.loads((resources.files("lossatlas.study") / "studies" / f"{name}.toml").read_text()), name
+        )
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(
+            f"there is no study {name!r}: wanted one of {', '.join(shipped_studies())} or the path of a TOML file"
+        )
+    try:
+        fields = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{name} is not a TOML file ({error}): correct it and run again") from error
+    return _validate({"name": path.stem, **fields}, name)
+
+
+def _validate(fields: dict[str, Any], source: str) -> Study:
+    try:
+        return Study.model_validate(fields)
+    except ValidationError as error:
+        raise InputError(f"{source}: {explain(error)}") from error
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong, as one line: field, what was wanted, what came."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"] if not isinstance(part, int)) or "study"
+    if first["type"] == "extra_forbidden":
+        return f"there is no field {field}: see `lossatlas run --help` for all of them"
+    wanted = first["msg"].removeprefix("Value error, ").replace("Input should be", "wanted")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{field}: {wanted}, got {first['input']!r}{more}"

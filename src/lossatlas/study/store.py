@@ -1,0 +1,282 @@
+"""The folder of a study: where everything lies, and how it is written so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lossatlas import results
+from lossatlas.parameters import Layout
+from lossatlas.study.config import Run, Study
+from lossatlas.study.errors import InputError
+
+_TEMPORARY = ".partial"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A study's results under `root`. A file has its final name only when it is complete."""
+
+    root: Path
+    study: Study
+
+    # Where things lie ------------------------------------------------------------------------------------------
+
+    def run_folder(self, run: Run) -> Path:
+        return self.configuration_folder(run) / f"seed={run.seed}"
+
+    def configuration_folder(self, run: Run) -> Path:
+        return self.root / "experiments" / _hive(run) / f"weight_decay={run.weight_decay:g}"
+
+    def figure_folder(self, run: Run) -> Path:
+        return self.configuration_figure_folder(run) / f"seed={run.seed}"
+
+    def configuration_figure_folder(self, run: Run) -> Path:
+        """Weight decay is a level of the tree only where the study has more than one."""
+        folder = self.root / "figures" / _hive(run)
+        several = len(self.study.training.weight_decays) > 1
+        return folder / f"weight_decay={run.weight_decay:g}" if several else folder
+
+    def pair_folder(self, a: Run, b: Run) -> Path:
+        return self.configuration_folder(a) / "connectivity" / pair_name(a, b)
+
+    def barriers_file(self, run: Run) -> Path:
+        return self.configuration_folder(run) / "connectivity" / "barriers.json"
+
+    # What is there ---------------------------------------------------------------------------------------------
+
+    def trained(self, run: Run) -> bool:
+        """Whether the run has its metrics, which are written when its whole group is complete."""
+        return (self.run_folder(run) / "metrics.json").is_file()
+
+    def metrics(self, run: Run) -> dict[str, Any]:
+        return read_json(self.run_folder(run) / "metrics.json")
+
+    def diverged(self, run: Run) -> bool:
+        return self.metrics(run)["status"] == "diverged"
+
+    def converged_runs(self) -> list[Run]:
+        """Runs that were trained and did not diverge, in the study's order."""
+        return [run for run in self.study.runs() if self.trained(run) and not self.diverged(run)]
+
+    def checkpoint_files(self, run: Run) -> list[Path]:
+        """Every checkpoint of a run in the order of training."""
+        folder = self.run_folder(run) / "checkpoints"
+        return [folder / "init.safetensors", *sorted(folder.glob("epoch=*.safetensors")), folder / "final.safetensors"]
+
+    def read_theta(self, file: Path, layout: Layout) -> Tensor:
+        """θ `(P,)` from a checkpoint; InputError when the file is damaged."""
+        try:
+            return layout.flatten(load_file(file))
+        except FileNotFoundError as error:
+            raise InputError(f"{file} is missing: delete {_run_folder_of(file)} and run again") from error
+        except (SafetensorError, ValueError, OSError) as error:
+            raise InputError(_damaged(file, str(error), delete=_run_folder_of(file))) from error
+
+    def trajectory(self, run: Run, layout: Layout) -> Tensor:
+        """Every checkpoint of a run, `(t, P)`, in the order of training."""
+        return torch.stack([self.read_theta(file, layout) for file in self.checkpoint_files(run)])
+
+    def final(self, run: Run, layout: Layout) -> Tensor:
+        """θ at the end of training, `(P,)`."""
+        return self.read_theta(self.checkpoint_files(run)[-1], layout)
+
+    def check_checkpoints(self) -> None:
+        """Raise InputError for the first checkpoint whose length is not what its own header says."""
+        for run in self.study.runs():
+            if self.trained(run):
+                for file in self.checkpoint_files(run):
+                    _check_length(file)
+
+    # Failures --------------------------------------------------------------------------------------------------
+
+    def record_failure(self, folder: Path, probe: str, message: str) -> None:
+        file = folder / "failures.json"
+        known = read_json(file) if file.is_file() else {}
+        write_json(file, {**known, probe: message})
+
+    def forget_failure(self, folder: Path, probe: str) -> None:
+        file = folder / "failures.json"
+        if not file.is_file():
+            return
+        known = {name: message for name, message in read_json(file).items() if name != probe}
+        if known:
+            write_json(file, known)
+        else:
+            file.unlink()
+
+
+def pair_name(a: Run, b: Run) -> str:
+    return f"seed={a.seed}_to_seed={b.seed}"
+
+
+def _hive(run: Run) -> Path:
+    return Path(
+        f"dataset={run.dataset}",
+        f"arch={run.architecture}",
+        f"activation={run.activation}",
+        f"optimizer={run.optimizer}",
+    )
+
+
+# Opening a store -----------------------------------------------------------------------------------------------
+
+
+def open_store(root: Path) -> Store:
+    """The store that is already at `root`; InputError when there is none or it cannot be read."""
+    file = root / "study.json"
+    if not file.is_file():
+        raise InputError(f"{root} holds no study (no study.json there): wanted the --out folder of `lossatlas run`")
+    return Store(root, Study.model_validate(read_json(file)["study"]))
+
+
+@contextmanager
+def claim(root: Path, study: Study, versions: Mapping[str, str]) -> Iterator[Store]:
+    """Make or continue the store at `root`, for this process alone.
+
+    Raises InputError when the folder cannot be written, is in use, or holds another study.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"{root} is being written by another lossatlas: wait for it, or choose another --out"
+        ) from error
+    except OSError as error:
+        raise InputError(f"cannot write to {root} ({error.strerror}): choose another folder with --out") from error
+    try:
+        file = root / "study.json"
+        if file.is_file():
+            _same_study(root, read_json(file)["study"], study.model_dump(mode="json"))
+        else:
+            write_json(file, {"study": study.model_dump(mode="json"), "versions": dict(versions)})
+        for leftover in root.rglob(f"*{_TEMPORARY}"):  # of a process that was killed while writing
+            leftover.unlink(missing_ok=True)
+        yield Store(root, study)
+    finally:
+        lock.release()
+
+
+def _same_study(root: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    old, new = dict(_leaves(there)), dict(_leaves(here))
+    for field in [*new, *old]:
+        if old.get(field) != new.get(field):
+            raise InputError(
+                f"{root} holds a study with {field} = {old.get(field)!r}, this one has {new.get(field)!r}: "
+                "choose another --out, or the settings it was made with"
+            )
+
+
+def _leaves(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+# Reading and writing files -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def complete(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; it becomes `path` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix of the real name is kept before ours: some writers choose their format by it.
+    partial = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with complete(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_result(path: Path, result: xr.Dataset) -> None:
+    with complete(path) as partial:
+        results.save(result, partial)
+
+
+def write_theta(path: Path, layout: Layout, theta: Tensor) -> None:
+    """θ as named tensors: `torch`'s own `load_state_dict(load_file(path))` reads it."""
+    with complete(path) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in layout.unflatten(theta).items()}, partial)
+
+
+def read_json(path: Path) -> Any:
+    """InputError, one line, when the file is missing or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: run the study again, it makes what is missing") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(_damaged(path, str(error))) from error
+
+
+def read_result(path: Path) -> xr.Dataset:
+    """InputError, one line, when the file is no complete netCDF file."""
+    try:
+        return results.load(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: run the study again, it makes what is missing") from error
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _check_length(file: Path) -> None:
+    try:
+        with file.open("rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            (header_length,) = struct.unpack("<Q", opened.read(8))
+            header = json.loads(opened.read(min(header_length, size)))
+    except FileNotFoundError as error:
+        raise InputError(f"{file} is missing: delete {_run_folder_of(file)} and run again") from error
+    except (struct.error, ValueError) as error:
+        raise InputError(_damaged(file, "its header cannot be read", delete=_run_folder_of(file))) from error
+    stop = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+    wanted = 8 + header_length + stop
+    if size != wanted:
+        raise InputError(_damaged(file, f"wanted {wanted} bytes, got {size}", delete=_run_folder_of(file)))
+
+
+def _damaged(file: Path, why: str, *, delete: Path | None = None) -> str:
+    return f"{file} is damaged ({why}): delete {delete or file} and run again; the rest is kept"
+
+
+def _run_folder_of(checkpoint: Path) -> Path:
+    return checkpoint.parent.parent
