@@ -26,6 +26,8 @@ def match_neurons(layout: Layout, reference: Tensor, theta: Tensor) -> Tensor:
 def permute_neurons(layout: Layout, theta: Tensor, permutation: Tensor) -> Tensor:
     """θ of the same function with its hidden neurons in another order, `(P,)`."""
     _check(layout)
+    if theta.ndim != 1:
+        raise ValueError(f"θ has shape {tuple(theta.shape)}: wanted one point, ({layout.size},)")
     tensors = layout.unflatten(theta)
     hidden, bias, out, last = layout.names
     return layout.flatten(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ class Hessian:
     def __init__(self, loss: Loss, theta: Tensor) -> None:
         loss.layout.check(theta)
         self._loss = loss
-        self._leaf = theta.detach().to(loss.dtype).requires_grad_()
+        self._leaf = theta.detach().to(loss.dtype, copy=True).requires_grad_()
         self._kept = list(self._gradients()) if loss.batches == 1 else None
 
     def __call__(self, vectors: Tensor) -> Tensor:
@@ -38,9 +40,11 @@ class Hessian:
                 product[start : start + chunk] += image
         return product
 
-    def _gradients(self):
+    @torch.enable_grad()
+    def _gradients(self) -> Iterator[Tensor]:
         for share in self._loss.batch_losses(self._leaf):
-            yield torch.autograd.grad(share, self._leaf, create_graph=True)[0]
+            if share.requires_grad:
+                yield torch.autograd.grad(share, self._leaf, create_graph=True)[0]
 
 
 def dense_hessian(loss: Loss, theta: Tensor) -> Tensor:

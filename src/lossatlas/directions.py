@@ -41,6 +41,11 @@ def random_directions(
         scaled = layout.flatten(
             {name: _scaled(d, wanted[name], normalize, biases) for name, d in layout.unflatten(draws).items()}
         )
+    if (scaled.abs().amax(-1) == 0).any():
+        raise ValueError(
+            f"a direction is zero: with biases={biases!r} no parameter that is not zero is left; "
+            'wanted one with two dimensions, or biases="layer" or normalize="none"'
+        )
     return scaled.to(theta.device, theta.dtype)
 
 

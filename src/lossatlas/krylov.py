@@ -56,9 +56,10 @@ def extremal_eigenpairs(
     projected = torch.zeros(limit, limit, dtype=torch.float64)  # T = V A Vᵀ
     basis[0] = _fresh(basis[:0], size, generator, device)
     built, products = 0, 0
-    at_last_breakdown: Tensor | None = None
+    at_last_start: Tensor | None = None
 
     while True:
+        fresh = False
         image = product(basis[built : built + 1])[0].double()
         products += 1
         if not torch.isfinite(image).all():
@@ -83,21 +84,24 @@ def extremal_eigenpairs(
         top = torch.arange(built - 1, max(built - 1 - largest, -1), -1)
         bottom = torch.arange(min(smallest, built))
         picked = torch.cat([top, bottom])
-        converged = built >= wanted and bool((residuals[picked] <= tol * scale).all())
-        if breakdown and built < size:
-            # A zero residual says nothing of copies of an eigenvalue outside the invariant subspace:
-            # trust it only when one more random vector has brought nothing new.
+        settled = built >= wanted and bool((residuals[picked] <= tol / 2 * scale).all())
+        if settled and built < size:
+            # One Krylov space holds one copy of each eigenvalue: trust the pairs only when another one, from a fresh
+            # random vector in what is left, has converged at the same ends without anything new.
             now = values[picked]
-            converged = (
-                converged
-                and at_last_breakdown is not None
-                and len(now) == len(at_last_breakdown)
-                and bool(((now - at_last_breakdown).abs() <= tol * scale).all())
-            )
-            at_last_breakdown = now
-        if converged or products >= max_products:
+            if at_last_start is None or bool(((now - at_last_start).abs() > tol * scale).any()):
+                settled, at_last_start, fresh = False, now, True
+            else:
+                beyond = ([built - 1 - largest] if largest else []) + ([smallest] if smallest else [])
+                settled = built > wanted and bool((residuals[beyond] <= tol * scale).all())
+        if settled or products >= max_products:
             break
-        if built == limit:  # thick restart: keep the Ritz vectors at both ends
+        if fresh:  # lock: what is dropped here is at most half of tol, and measured at the end
+            basis[:wanted] = vectors[:, picked].T.to(basis.device) @ basis[:built]
+            projected.zero_()
+            projected[:wanted, :wanted] = torch.diag(values[picked])
+            built = wanted
+        elif built == limit:  # thick restart: keep the Ritz vectors at both ends
             keep_top, keep_bottom = largest + 10, (smallest + 10 if smallest else 0)
             kept = torch.cat([torch.arange(keep_bottom), torch.arange(built - keep_top, built)])
             ritz = vectors[:, kept].T.to(basis.device) @ basis[:built]
@@ -105,16 +109,22 @@ def extremal_eigenpairs(
             projected.zero_()
             projected[: len(kept), : len(kept)] = torch.diag(values[kept])
             built = len(kept)
-        basis[built] = _fresh(basis[:built], size, generator, device) if breakdown else image / coupling
+        basis[built] = _fresh(basis[:built], size, generator, device) if breakdown or fresh else image / coupling
 
+    found = vectors[:, picked].T.to(basis.device) @ basis[:built]
+    residuals = residuals[picked]
+    if at_last_start is not None and built < size:
+        residuals = (product(found).double() - values[picked, None].to(found) * found).norm(dim=-1).cpu()
+        products += len(found)
+    k = len(top)
     return Eigenpairs(
         largest=values[top],
-        largest_residuals=residuals[top],
-        largest_vectors=vectors[:, top].T.to(basis.device) @ basis[:built],
+        largest_residuals=residuals[:k],
+        largest_vectors=found[:k],
         smallest=values[bottom],
-        smallest_residuals=residuals[bottom],
+        smallest_residuals=residuals[k:],
         products=products,
-        converged=converged,
+        converged=settled and bool((residuals <= tol * scale).all()),
     )
 
 

@@ -70,7 +70,8 @@ class Loss:
 
         Args:
             module: any `nn.Module`; a deep copy of it is kept.
-            data: a pair `(inputs, targets)` with one row per example, or an iterable of such pairs, read once.
+            data: a pair `(inputs, targets)` with one row per example, or an iterable of such pairs, read once. The
+                tensors are kept as they are, not copied.
             criterion: `criterion(output, target)` -> the mean over the batch, a scalar.
             metrics: more functions of `(output, target)` that give a batch mean, by name; they come out of the
                 same forward pass as the loss.
@@ -82,7 +83,7 @@ class Loss:
         >>> loss(torch.tensor([1.0, 2.0, 0.5])).item()
         12.25
         """
-        pair = isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)
+        pair = isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)
         batches: list[Batch] = [(data[0], data[1])] if pair else [(x, y) for x, y in data]  # type: ignore[index]
         if not batches or not all(len(inputs) for inputs, _ in batches):
             raise ValueError("the data hold no examples: wanted at least one in every batch")
@@ -137,12 +138,14 @@ class Loss:
         for inputs, targets in self._batches:
             yield self._criterion(self._output(theta, inputs), targets) * (len(inputs) / self.examples)
 
+    @torch.enable_grad()
     def gradient(self, theta: Tensor) -> Tensor:
         """∇L(θ), `(P,)`, in the loss's own precision."""
         leaf = theta.detach().to(self.dtype).requires_grad_()
         total = torch.zeros_like(leaf)
         for share in self.batch_losses(leaf):
-            total += torch.autograd.grad(share, leaf)[0]
+            if share.requires_grad:  # not so where the loss does not depend on θ
+                total += torch.autograd.grad(share, leaf)[0]
         return total
 
     @property

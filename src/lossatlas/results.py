@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import xarray as xr
 
 # Descriptions of every variable and coordinate that a probe may return.
@@ -26,13 +29,19 @@ UNITS: dict[str, dict[str, str]] = {
     "trace_error": {"long_name": "standard error of the trace", "units": "criterion / parameter²"},
     "increase": {"long_name": "L(θ + δ) − L(θ)", "units": "criterion"},
     "barrier": {"long_name": "maximum on the path minus the larger end loss", "units": "criterion"},
+    "barrier_resolution": {"long_name": "what the last refinement added to the barrier", "units": "criterion"},
     "excess": {"long_name": "maximum above the line between the end losses", "units": "criterion"},
 }
 
 
+def to_netcdf(result: xr.Dataset) -> bytes:
+    """A result as a netCDF-4 file in memory; the same result gives the same bytes."""
+    return bytes(result.to_netcdf(engine="h5netcdf"))
+
+
 def save(result: xr.Dataset, path: Path) -> None:
-    """Write a result as netCDF-4; the same result gives the same bytes."""
-    result.to_netcdf(path, engine="h5netcdf")
+    """Write a result as netCDF-4."""
+    path.write_bytes(to_netcdf(result))
 
 
 def load(path: Path) -> xr.Dataset:
@@ -46,4 +55,48 @@ def load(path: Path) -> xr.Dataset:
     except FileNotFoundError:
         raise
     except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable netCDF file ({error}): delete it and run again") from error
+        raise ValueError(f"{path} is not a complete netCDF file ({error})") from error
+
+
+def to_json(result: xr.Dataset) -> dict[str, Any]:
+    """A small result as `{"attributes": ..., "dims": ..., split: {variable: value or list}}`, for people to read.
+
+    Numbers that JSON does not know are written as "nan", "inf" and "-inf".
+    """
+    written: dict[str, Any] = {
+        "attributes": dict(result.attrs),
+        "dims": {str(name): list(v.dims[1:]) for name, v in result.data_vars.items() if v.ndim > 1},
+    }
+    for split in map(str, result.split.values):
+        variables = result.sel(split=split).data_vars
+        written[split] = {str(name): _plain(variable.values) for name, variable in variables.items()}
+    return written
+
+
+def from_json(written: dict[str, Any]) -> xr.Dataset:
+    """The result that `to_json` wrote, with a `split` dimension first; KeyError or ValueError if it is another."""
+    splits = [name for name in written if name not in ("attributes", "dims")]
+    variables = {
+        name: (
+            ("split", *written["dims"].get(name, [])),
+            np.array([_number(written[split][name]) for split in splits]),
+            UNITS.get(name, {}),
+        )
+        for name in written[splits[0]]
+    }
+    result = xr.Dataset(variables, {"split": splits}, written["attributes"])
+    counted = {dim: range(1, size + 1) for dim, size in result.sizes.items() if dim == "eigenvalue"}
+    return result.assign_coords(counted)
+
+
+def _plain(values: np.ndarray) -> Any:
+    if values.ndim:
+        return [_plain(value) for value in values]
+    value = values.item()
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_number(entry) for entry in value]
+    return float(value) if isinstance(value, str) else value

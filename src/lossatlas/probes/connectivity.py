@@ -22,12 +22,13 @@ def linear_connectivity(
     `barrier` is the maximum on the path minus the larger end loss; `excess` the maximum of what lies above the
     line between the end losses (Entezari et al. 2022). Both are 0 at least, since the ends are on the path. The
     path is measured at `steps` even values of α in [0, 1] (25: Ainsworth et al. 2023), then anew around every peak
-    `refinements` times, so alpha is uneven. `barrier_resolution` is what the last refinement added to the barrier.
+    `refinements` times, so alpha is uneven. `barrier_resolution` is what the last refinement added to the barrier, NaN
+    without one.
     """
     if steps < 3:
         raise ValueError(f"steps is {steps}: wanted at least 3, for the ends and one point between")
     result = _measure(losses, start, end, np.linspace(0, 1, steps))
-    before = _barrier(result)
+    before = xr.full_like(_barrier(result), float("nan"))
     for _ in range(refinements):
         before = _barrier(result)
         new = np.setdiff1d(_around_peaks(result), result.alpha.values)
@@ -38,7 +39,7 @@ def linear_connectivity(
     return result.assign(
         barrier=_barrier(result).assign_attrs(UNITS["barrier"]),
         excess=_above_line(result).max("alpha", skipna=False).assign_attrs(UNITS["excess"]),
-        barrier_resolution=(_barrier(result) - before).assign_attrs(UNITS["barrier"]),
+        barrier_resolution=(_barrier(result) - before).assign_attrs(UNITS["barrier_resolution"]),
     ).assign_attrs(evaluations=result.sizes["alpha"])
 
 

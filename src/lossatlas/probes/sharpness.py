@@ -27,23 +27,31 @@ def epsilon_sharpness(
     rescaling within a layer (Dinh et al. 2017). Costs `samples` + 1 evaluations.
 
     Returns:
-        increase `(sample,)`, one variable `<metric>_change` per metric, maximum, mean and its standard error
-        `mean_error`.
+        increase `(sample,)`, one variable `<metric>_change` per metric; the largest one, `maximum`; `mean_increase`
+        and its standard error `mean_increase_error`.
     """
+    if samples < 2:
+        raise ValueError(f"samples is {samples}: wanted at least 2, for a standard error")
     layout = next(iter(by_split(losses).values())).layout
     directions = random_directions(layout, theta, samples, generator=generator, normalize="layer", biases="layer")
     points = torch.cat([theta[None], theta + radius * directions])
     values = sample(losses, points, {"sample": torch.arange(samples + 1).numpy()})
     change = values.isel(sample=slice(1, None)) - values.isel(sample=0)
     increase = change.loss.assign_attrs(UNITS["increase"])
-    metrics = {f"{name}_change": change[name] for name in change.data_vars if name != "loss"}
+    metrics = {
+        f"{name}_change": change[name].assign_attrs(long_name=f"change of {name}", units="1")
+        for name in change.data_vars
+        if name != "loss"
+    }
     return xr.Dataset(
         {
             "increase": increase,
             **metrics,
             "maximum": increase.max("sample", skipna=False).assign_attrs(UNITS["increase"]),
-            "mean": increase.mean("sample", skipna=False).assign_attrs(UNITS["increase"]),
-            "mean_error": (increase.std("sample", ddof=1, skipna=False) / samples**0.5).assign_attrs(UNITS["increase"]),
+            "mean_increase": increase.mean("sample", skipna=False).assign_attrs(UNITS["increase"]),
+            "mean_increase_error": (increase.std("sample", ddof=1, skipna=False) / samples**0.5).assign_attrs(
+                UNITS["increase"]
+            ),
         },
         attrs={"radius": radius, "samples": samples, "evaluations": samples + 1},
     ).drop_vars("sample")

@@ -36,16 +36,20 @@ def spectrum(
         converged; all with a leading `split` for several losses.
     """
     parts = {}
+    seed = int(torch.randint(2**62, (), generator=generator))  # one for all splits: none depends on the others
     for split, loss in by_split(losses).items():
         if k + 1 > loss.layout.size:
             raise ValueError(f"k is {k}: a module of {loss.layout.size} parameters has room for {loss.layout.size - 1}")
+        if max_products < k + 1:
+            raise ValueError(f"max_products is {max_products}: {k} + 1 eigenvalues take {k + 1} products at least")
+        own = torch.Generator().manual_seed(seed)
         hessian = Hessian(loss.to(dtype), theta)
         pairs = krylov.extremal_eigenpairs(
-            hessian, loss.layout.size, largest=k, smallest=1, generator=generator, tol=tol, max_products=max_products,
+            hessian, loss.layout.size, largest=k, smallest=1, generator=own, tol=tol, max_products=max_products,
             device=theta.device,
         )  # fmt: skip
         trace, trace_error = krylov.trace(
-            hessian, loss.layout.size, samples=samples, generator=generator, deflate=pairs.largest_vectors
+            hessian, loss.layout.size, samples=samples, generator=own, deflate=pairs.largest_vectors
         )
         scalars = {
             "smallest": float(pairs.smallest[0]),

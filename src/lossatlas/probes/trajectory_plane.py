@@ -49,6 +49,8 @@ def trajectory_plane(
     numbers = torch.arange(len(checkpoints)).numpy()
     own = sample(losses, checkpoints, {"checkpoint": numbers}).loss
     projected = sample(losses, Affine(last, basis, path), {"checkpoint": numbers}).loss
+    for axis in ("alpha", "beta"):
+        result[axis].attrs["units"] = "parameter"
     return result.assign(
         path_loss=own.assign_attrs(UNITS["path_loss"]),
         path_plane_loss=projected.assign_attrs(UNITS["path_plane_loss"]),
@@ -60,11 +62,12 @@ def trajectory_plane(
 
 
 def _axis(path: Tensor, steps: int, margin: float) -> Tensor:
-    """`steps` even values over the path and its margins, shifted by less than half a step so that 0 is one."""
+    """`steps` even values with 0 among them, as close as covers the path and its margins."""
     if steps < 3:
         raise ValueError(f"steps is {steps}: wanted at least 3")
-    low, high = float(path.min()), float(path.max())
-    extent = (high - low) * (1 + 2 * margin)
-    step = extent / (steps - 1)
-    zero_at = round((margin * (high - low) - low) / step)
+    low, high = float(path.min()), float(path.max())  # low <= 0 <= high: the last point is on the path
+    left, right = margin * (high - low) - low, margin * (high - low) + high
+    step, zero_at = min(
+        (max(left / max(before, 1e-300), right / max(steps - 1 - before, 1e-300)), before) for before in range(steps)
+    )
     return (torch.arange(steps, dtype=torch.float64) - zero_at) * step

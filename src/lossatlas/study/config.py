@@ -62,7 +62,8 @@ class Data(_Frozen):
     """Test examples."""
     noise: NonNegative = 0.1
     """Standard deviation of the noise added to the inputs of moons, circles and xor."""
-    seed: int = 0
+    seed: int = 13
+    """Seed of the examples: with so few, accuracies differ by up to 0.01 from one draw to the next."""
     clusters: Annotated[int, Field(ge=2, le=4)] = 3
     """Gaussian clusters, labelled alternately 0 and 1."""
     dimension: Annotated[int, Field(ge=2)] = 2

@@ -34,7 +34,7 @@ def make_task(name: Name, data: Data) -> Task:
     if name == "moons":
         inputs, targets = make_moons(total, noise=data.noise, random_state=seed)
     elif name == "circles":
-        inputs, targets = make_circles(total, noise=data.noise, factor=0.5, random_state=seed)
+        inputs, targets = make_circles(total, noise=data.noise, factor=0.3, random_state=seed)
     elif name == "gaussians":
         inputs, targets = _gaussians(total, data, rng)
     else:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import xarray as xr
 
 from lossatlas.alignment import align
 from lossatlas.loss import Loss
@@ -21,10 +17,10 @@ from lossatlas.probes.sharpness import epsilon_sharpness
 from lossatlas.probes.slices import random_line, random_plane
 from lossatlas.probes.spectrum import spectrum
 from lossatlas.probes.trajectory_plane import trajectory_plane
+from lossatlas.results import to_json
 from lossatlas.study import models
 from lossatlas.study.config import Run, parse_architecture
 from lossatlas.study.datasets import make_task
-from lossatlas.study.errors import InputError
 from lossatlas.study.random_streams import stream
 from lossatlas.study.store import Store, pair_name, write_json, write_result
 from lossatlas.study.trainer import losses_of
@@ -67,7 +63,8 @@ def measure_run(store: Store, run: Run) -> Seconds:
     seconds: Seconds = {}
     for probe in missing_probes(store, run):
         start = time.perf_counter()
-        _guarded(store, store.run_folder(run), probe, lambda probe=probe: _PROBES[probe](store, run, site))
+        with store.recording(probe, store.run_folder(run)):
+            _PROBES[probe](store, run, site)
         seconds[probe] = time.perf_counter() - start
     return seconds
 
@@ -75,23 +72,9 @@ def measure_run(store: Store, run: Run) -> Seconds:
 def connect_runs(store: Store, runs: Sequence[Run]) -> Seconds:
     """Straight paths between every pair of one configuration's seeds, and their barriers."""
     start = time.perf_counter()
-    _guarded(store, store.barriers_file(runs[0]).parent, "connectivity", lambda: _connectivity(store, runs))
+    with store.recording("connectivity", store.barriers_file(runs[0]).parent):
+        _connectivity(store, runs)
     return {"connectivity": time.perf_counter() - start}
-
-
-def _guarded(store: Store, folder: Path, probe: str, work: Callable[[], None]) -> None:
-    try:
-        work()
-    except InputError:
-        raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        store.record_failure(folder, probe, f"{type(error).__name__}: {error}")
-    except (ValueError, RuntimeError, ArithmeticError) as error:
-        store.record_failure(folder, probe, f"{type(error).__name__}: {error}")
-    else:
-        store.forget_failure(folder, probe)
 
 
 # One function per probe ----------------------------------------------------------------------------------------
@@ -134,7 +117,7 @@ def _hessian(store: Store, run: Run, site: _Site) -> None:
         tol=settings.tol,
         max_products=settings.max_products,
     )
-    write_json(store.run_folder(run) / "hessian" / "spectrum.json", as_json(result))
+    write_json(store.run_folder(run) / "hessian" / "spectrum.json", to_json(result))
 
 
 def _sharpness(store: Store, run: Run, site: _Site) -> None:
@@ -146,7 +129,7 @@ def _sharpness(store: Store, run: Run, site: _Site) -> None:
         radius=settings.radius,
         samples=settings.samples,
     )
-    write_json(store.run_folder(run) / "sharpness" / "sharpness.json", as_json(result))
+    write_json(store.run_folder(run) / "sharpness" / "sharpness.json", to_json(result))
 
 
 _PROBES: dict[str, Callable[[Store, Run, _Site], None]] = {
@@ -199,19 +182,3 @@ def _connectivity(store: Store, runs: Sequence[Run]) -> None:
             "pairs": barriers,
         },
     )
-
-
-def as_json(result: xr.Dataset) -> dict[str, Any]:
-    """A small result as `{attribute: ..., split: {variable: value or list}}`; not finite becomes null."""
-    written: dict[str, Any] = dict(result.attrs)
-    for split in map(str, result.split.values):
-        variables = result.sel(split=split).data_vars
-        written[split] = {str(name): _plain(variable.values) for name, variable in variables.items()}
-    return written
-
-
-def _plain(values: np.ndarray) -> Any:
-    if values.ndim:
-        return [_plain(value) for value in values]
-    value = values.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

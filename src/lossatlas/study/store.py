@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
 import struct
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ import torch
 import xarray as xr
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lossatlas import results
@@ -105,20 +107,46 @@ class Store:
 
     # Failures --------------------------------------------------------------------------------------------------
 
-    def record_failure(self, folder: Path, probe: str, message: str) -> None:
-        file = folder / "failures.json"
-        known = read_json(file) if file.is_file() else {}
-        write_json(file, {**known, probe: message})
+    @contextmanager
+    def recording(self, what: str, *folders: Path) -> Iterator[None]:
+        """Let work on some runs fail alone: the failure is recorded in their folders, and a success forgets it.
 
-    def forget_failure(self, folder: Path, probe: str) -> None:
-        file = folder / "failures.json"
-        if not file.is_file():
-            return
-        known = {name: message for name, message in read_json(file).items() if name != probe}
-        if known:
-            write_json(file, known)
+        What stops the whole study passes through: damaged input, and a full disk.
+        """
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            message = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+            for folder in folders:
+                self._write_failures(folder, {**self.failures(folder), what: message})
         else:
-            file.unlink()
+            for folder in folders:
+                if what in (known := self.failures(folder)):
+                    self._write_failures(folder, {name: text for name, text in known.items() if name != what})
+
+    def failures(self, folder: Path) -> dict[str, str]:
+        """What failed in the folder of a run or of its configuration's connectivity, and why."""
+        file = folder / "failures.json"
+        return read_json(file) if file.is_file() else {}
+
+    def all_failures(self) -> dict[Path, dict[str, str]]:
+        """Every recorded failure of the study, by folder."""
+        folders: dict[Path, None] = {}
+        for run in self.study.runs():
+            folders[self.run_folder(run)] = None
+            folders[self.barriers_file(run).parent] = None
+        return {folder: failed for folder in folders if (failed := self.failures(folder))}
+
+    def _write_failures(self, folder: Path, failures: dict[str, str]) -> None:
+        if failures:
+            write_json(folder / "failures.json", failures)
+        else:
+            (folder / "failures.json").unlink()
 
 
 def pair_name(a: Run, b: Run) -> str:
@@ -195,15 +223,14 @@ def _leaves(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 # Reading and writing files -------------------------------------------------------------------------------------
 
 
-@contextmanager
-def complete(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it becomes `path` when the block ends well."""
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that it has its name only when it is complete and on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix of the real name is kept before ours: some writers choose their format by it.
     partial = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
-        yield partial
-        with partial.open("rb") as file:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
@@ -211,8 +238,7 @@ def complete(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    with complete(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -228,14 +254,12 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) 
 
 
 def write_result(path: Path, result: xr.Dataset) -> None:
-    with complete(path) as partial:
-        results.save(result, partial)
+    write_bytes(path, results.to_netcdf(result))
 
 
 def write_theta(path: Path, layout: Layout, theta: Tensor) -> None:
     """θ as named tensors: `torch`'s own `load_state_dict(load_file(path))` reads it."""
-    with complete(path) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in layout.unflatten(theta).items()}, partial)
+    write_bytes(path, save({name: tensor.contiguous() for name, tensor in layout.unflatten(theta).items()}))
 
 
 def read_json(path: Path) -> Any:
@@ -249,13 +273,13 @@ def read_json(path: Path) -> Any:
 
 
 def read_result(path: Path) -> xr.Dataset:
-    """InputError, one line, when the file is no complete netCDF file."""
+    """A result from a netCDF or JSON file; InputError, one line, when it is missing or damaged."""
     try:
-        return results.load(path)
+        return results.from_json(read_json(path)) if path.suffix == ".json" else results.load(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: run the study again, it makes what is missing") from error
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(_damaged(path, str(error))) from error
 
 
 def _check_length(file: Path) -> None:

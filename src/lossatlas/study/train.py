@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from platform import python_version
@@ -23,8 +24,16 @@ def versions() -> dict[str, str]:
     }
 
 
-def train_and_store(store: Store, runs: Sequence[Run]) -> None:
-    """Train a group and write it; the metrics come last, so a group counts as trained only as a whole."""
+def train_runs(store: Store, runs: Sequence[Run]) -> dict[str, float]:
+    """Train a group and write it. A failure is recorded beside each of its runs."""
+    start = time.perf_counter()
+    with store.recording("training", *map(store.run_folder, runs)):
+        _train_and_write(store, runs)
+    return {"training": time.perf_counter() - start}
+
+
+def _train_and_write(store: Store, runs: Sequence[Run]) -> None:
+    """The metrics come last, so a group counts as trained only as a whole."""
     task = make_task(runs[0].dataset, store.study.data)
     trained = train_group(runs, task, store.study.training)
     for member in trained:

@@ -1,0 +1,5 @@
+"""`python -m lossatlas`."""
+
+from lossatlas.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,236 @@
+"""What the figures share: sizes, colours, labels, numbers in words, and curves over α."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import Formatter
+from mpl_toolkits.mplot3d import Axes3D
+
+# Okabe & Ito 2008: told apart with every kind of colour vision, and in grey by their lightness.
+COLORS = {"train": "#0072B2", "test": "#D55E00", "": "#0072B2"}
+OTHER_COLORS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLORMAP = "viridis"
+MISSING = "#D9D9D9"  # where the result has no finite value
+DECADES = 2  # a loss whose positive values span more than this is drawn on a log scale
+
+SMALL, NORMAL = 8, 9  # points
+GAP = 0.14  # between panels, of their width
+RC: Any = {
+    "font.size": SMALL,
+    "axes.labelsize": NORMAL,
+    "axes.titlesize": NORMAL,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+}
+TICKS: dict[str, Any] = {"labelsize": SMALL, "width": 0.6, "length": 3, "pad": 2.5}
+
+
+@contextmanager
+def canvas(
+    title: str, *, width: float, height: float, margins: tuple[float, float, float, float], panels: int = 1
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A titled figure with `panels` side by side (0: the caller adds them), in our style as long as the block lasts.
+
+    `margins` are left, right, bottom, top in inches: fixed, since a layout engine draws every figure twice.
+    """
+    left, right, bottom, top = margins
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(width, height))
+        FigureCanvasAgg(figure)
+        figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, wspace=GAP)
+        axes = list(figure.subplots(1, panels, squeeze=False)[0]) if panels else []
+        for ax in axes:
+            ax.tick_params(which="major", **TICKS)  # ticks are made while saving, when this context is gone
+            ax.tick_params(which="minor", width=0.4, length=1.5)
+        heading(figure, title)
+        yield figure, axes
+
+
+def heading(figure: Figure, title: str) -> Text:
+    """The title on top of a figure, smaller where it would be wider than the figure."""
+    width, height = figure.get_size_inches()
+    size = min(NORMAL, 72 * (width - 0.2) / (0.6 * max(len(title), 1)))  # a letter is about 0.6 of its size wide
+    return figure.suptitle(title, fontsize=size, y=1 - 0.08 / height, va="top")
+
+
+@contextmanager
+def curve_page(title: str, *, legend_rows: int = 1, label_rows: int = 1) -> Iterator[tuple[Figure, Axes]]:
+    """A figure with one panel, and room for a legend above it and a label below."""
+    bottom, top = 0.29 + 0.16 * label_rows, 0.34 + 0.17 * legend_rows
+    with canvas(title, width=5.0, height=2.5 + bottom + top, margins=(0.75, 0.15, bottom, top)) as (figure, (ax,)):
+        yield figure, ax
+
+
+def legend_above(ax: Axes, columns: int) -> None:
+    """The legend in rows over the axes, where it covers no data; none where nothing has a name."""
+    if not ax.get_legend_handles_labels()[1]:
+        return
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
+
+
+def splits(result: xr.Dataset) -> dict[str, xr.Dataset]:
+    """The result of every split by name; `{"": result}` where there is only one loss."""
+    if "split" not in result.dims:
+        return {"": result}
+    return {str(name): result.sel(split=name) for name in result.split.values}
+
+
+def one_split(result: xr.Dataset, split: str | None) -> xr.Dataset:
+    """The one split that a surface shows: the named one, or the only one there is."""
+    named = splits(result)
+    if split is None and len(named) == 1:
+        return next(iter(named.values()))
+    if split not in named:
+        raise ValueError(f"split is {split!r}: one surface shows one split, choose from {', '.join(named)}")
+    return named[split]
+
+
+def color(split: str, others: int = 0) -> str:
+    """Blue for train (and a loss without splits), vermilion for test, `others` counts through the rest."""
+    return COLORS.get(split, OTHER_COLORS[others % len(OTHER_COLORS)])
+
+
+def metrics(result: xr.Dataset) -> list[str]:
+    """The quantities beside the loss that lie on the same grid."""
+    return [
+        str(name) for name, values in result.data_vars.items() if name != "loss" and values.dims == result.loss.dims
+    ]
+
+
+def label(values: xr.DataArray) -> str:
+    """What an axis shows, with its unit where that is more than "as the criterion has it"."""
+    name, units = values.attrs.get("long_name", str(values.name)), values.attrs.get("units", "1")
+    return name if units in ("1", "", "criterion") else f"{name} ({units})"
+
+
+def wants_log(values: np.ndarray) -> bool:
+    """Whether the finite positive values span more than two decades, and none is negative."""
+    finite = values[np.isfinite(values)]
+    positive = finite[finite > 0]
+    if (finite < 0).any():
+        return False
+    return positive.size > 0 and bool(np.log10(positive.max()) - np.log10(positive.min()) > DECADES)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number for a legend: `digits` significant ones, as a power of ten where it is very large or small.
+
+    >>> number(0.04567), number(-1234.0, 2), number(2.5e-7)
+    ('0.0457', '−1200', '2.50 × 10⁻⁷')
+    """
+    if not math.isfinite(value):
+        return "not finite"
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    power = int(exponent)
+    if -4 < power < 5:
+        text = f"{float(f'{mantissa}e{power}'):.{max(digits - 1 - power, 0)}f}"
+    else:
+        text = f"{mantissa} × 10{superscript(power)}"
+    return text.replace("-", "−")
+
+
+def with_error(value: float, error: float) -> str:
+    """A value and its standard error, both rounded to the second digit of the error.
+
+    >>> with_error(12.3456, 0.4567), with_error(1234.5, 67.8)
+    ('12.35 ± 0.46', '1234 ± 68')
+    """
+    if not (math.isfinite(value) and math.isfinite(error)) or error == 0:
+        return f"{number(value)} ± {number(error, 2)}"
+    decimals = max(1 - int(f"{error:e}".split("e")[1]), 0)
+    if decimals > 5 or abs(value) >= 1e6:
+        return f"{number(value)} ± {number(error, 2)}"
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}".replace("-", "−")
+
+
+class PlainFormatter(Formatter):
+    """Tick labels with just the digits that tell them apart.
+
+    Unlike matplotlib's own they need no common factor or offset in a corner of the axes, where legends are.
+    """
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return self.format_ticks([x])[0]
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        largest = max((abs(value) for value in values), default=0)
+        kind = "f" if largest == 0 or 1e-3 <= largest < 1e5 else "e"
+        tolerance = 1e-3 * min(np.diff(np.unique(values)), default=largest)
+        labels: list[str] = []
+        for digits in range(9):
+            labels = [f"{value:.{digits}{kind}}" for value in values]
+            if all(abs(float(text) - value) <= tolerance for text, value in zip(labels, values, strict=True)):
+                break
+        return [_short(text).replace("-", "−") for text in labels]
+
+
+def _short(text: str) -> str:
+    """`2.5e-07` as `2.5e-7`, and 0 without an exponent."""
+    if "e" not in text:
+        return text
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}e{int(exponent)}" if float(mantissa) else "0"
+
+
+def superscript(power: int) -> str:
+    """An exponent in raised digits: cheaper than mathtext, and searchable in vector output."""
+    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def draw_curves(
+    result: xr.Dataset,
+    ax: Axes,
+    *,
+    variable: str = "loss",
+    linestyle: str = "-",
+    labels: Mapping[str, str] | None = None,
+    log: bool | None = None,
+) -> Axes:
+    """One quantity over α, a line per split with a dot at every point measured.
+
+    The line is broken where the value is not finite. Unless `log` says, the loss goes on a log axis when it spans
+    over two decades.
+    """
+    values = result[variable]
+    others = 0
+    for split, part in splits(result).items():
+        ax.plot(
+            part.alpha.values, np.ma.masked_invalid(part[variable].values), linestyle, marker=".", markersize=3,
+            linewidth=1.2, color=color(split, others), label=(labels or {}).get(split, split),
+        )  # fmt: skip
+        others += split not in COLORS
+    if (variable == "loss" and wants_log(values.values)) if log is None else log:
+        ax.set_yscale("log", nonpositive="mask")  # a loss of 0 is left out, not clipped to some smallest number
+    elif ax.get_yscale() == "linear":  # the user, or a path drawn before, may want another
+        ax.yaxis.set_major_formatter(PlainFormatter())
+    ax.set_xlabel(label(result.alpha))
+    ax.set_ylabel(label(values))
+    ax.grid(True, color="0.9", linewidth=0.5)
+    return ax
+
+
+def say_if_empty(ax: Axes, values: np.ndarray) -> bool:
+    """Write into the axes that there is nothing to draw; whether that was so."""
+    empty = not np.isfinite(values).any()
+    if empty:
+        write = ax.text2D if isinstance(ax, Axes3D) else ax.text
+        write(0.5, 0.75, "no finite values", transform=ax.transAxes, ha="center", va="center", color="0.3")
+    return empty

@@ -1,0 +1,111 @@
+"""Results with known values, in the shape that the probes give them; the grids are not square."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+SPLITS = ["train", "test"]
+
+
+def png(figure: Figure) -> bytes:
+    """The bytes that the study would write."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=60, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def curve(low: float = 0.0, steps: int = 11) -> xr.Dataset:
+    alpha = np.linspace(low, 1, steps)
+    loss = np.stack([0.5 + alpha**2, 0.7 + alpha**2 / 2])
+    return xr.Dataset(
+        {
+            "loss": (("split", "alpha"), loss, {"long_name": "loss", "units": "criterion"}),
+            "accuracy": (("split", "alpha"), 1 - loss / 2, {"long_name": "accuracy", "units": "1"}),
+        },
+        {"split": SPLITS, "alpha": ("alpha", alpha, {"long_name": "position α", "units": "1"})},
+    )
+
+
+def surface() -> xr.Dataset:
+    alpha, beta = np.linspace(-1, 1, 9), np.linspace(-2, 2, 7)
+    bowl = 1 + alpha[:, None] ** 2 + 0.25 * beta[None, :] ** 2 + 0.1 * alpha[:, None]
+    loss = np.stack([bowl, 1.5 * bowl])
+    return xr.Dataset(
+        {
+            "loss": (("split", "alpha", "beta"), loss, {"long_name": "loss", "units": "criterion"}),
+            "accuracy": (("split", "alpha", "beta"), 1 / loss, {"long_name": "accuracy", "units": "1"}),
+        },
+        {"split": SPLITS, "alpha": alpha, "beta": beta},
+    )
+
+
+@pytest.fixture
+def line() -> xr.Dataset:
+    return curve(-1.0)
+
+
+@pytest.fixture
+def segment() -> xr.Dataset:
+    return curve()
+
+
+@pytest.fixture
+def path() -> xr.Dataset:
+    result = curve(steps=13)
+    return result.assign(barrier=("split", [0.123456, 0.0]), excess=("split", [0.2, 0.1]))
+
+
+@pytest.fixture
+def plane() -> xr.Dataset:
+    return surface()
+
+
+@pytest.fixture
+def trajectory() -> xr.Dataset:
+    alpha, beta = np.array([0.8, 0.5, 0.2, 0.0]), np.array([1.5, -0.5, -1.0, 0.0])
+    height = 1 + alpha**2 + 0.25 * beta**2 + 0.1 * alpha
+    return surface().assign(
+        path_alpha=("checkpoint", alpha),
+        path_beta=("checkpoint", beta),
+        path_loss=(("split", "checkpoint"), np.stack([height, 1.5 * height]) + 0.1),
+        path_plane_loss=(("split", "checkpoint"), np.stack([height, 1.5 * height])),
+        off_plane=("checkpoint", np.zeros(4)),
+        explained_variance=("component", [0.8612, 0.0934]),
+    )
+
+
+@pytest.fixture
+def eigenvalues() -> xr.Dataset:
+    return xr.Dataset(
+        {
+            "eigenvalues": (("split", "eigenvalue"), np.array([[5.0, 2.0, 1.0, 0.5], [6.0, 3.0, 0.7, -0.2]])),
+            "residuals": (("split", "eigenvalue"), np.array([[0.1, 0.2, 0.3, 0.4], [0.01, 0.02, 0.03, 0.04]])),
+            "smallest": ("split", [-0.51234, -0.25]),
+            "smallest_residual": ("split", [0.0, 0.0]),
+            "trace": ("split", [12.3456, -3.0]),
+            "trace_error": ("split", [0.4567, 0.2]),
+            "products": ("split", [50, 50]),
+            "converged": ("split", [True, False]),
+        },
+        {"split": SPLITS, "eigenvalue": [1, 2, 3, 4]},
+    )
+
+
+@pytest.fixture
+def increases() -> xr.Dataset:
+    increase = np.stack([np.linspace(-0.1, 0.4, 50), np.linspace(0, 0.7, 50)])
+    return xr.Dataset(
+        {
+            "increase": (("split", "sample"), increase),
+            "maximum": ("split", increase.max(1)),
+            "mean_increase": ("split", increase.mean(1)),
+            "mean_increase_error": ("split", [0.01, 0.01]),
+        },
+        {"split": SPLITS},
+        {"radius": 0.05, "samples": 50},
+    )

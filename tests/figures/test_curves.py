@@ -1,0 +1,96 @@
+"""Lines show exactly the numbers of the result: interpolation, one-dimensional slices, connectivity."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from lossatlas.figures import connectivity, interpolation, slices, style
+
+
+@pytest.mark.parametrize(
+    ("pages", "prefix"), [(interpolation.pages, "interpolation"), (slices.pages, "slice1d")], ids=["segment", "line"]
+)
+def test_a_page_per_quantity_with_one_labelled_line_per_split(pages, prefix, segment):
+    made = dict(pages(segment.assign(margin=segment.loss * 2), "a title"))
+    assert list(made) == [f"{prefix}_loss.png", f"{prefix}_accuracy.png", f"{prefix}_margin.png"]
+    for name, variable in ((f"{prefix}_loss.png", "loss"), (f"{prefix}_accuracy.png", "accuracy")):
+        (ax,) = made[name].axes
+        assert made[name].get_suptitle() == "a title"
+        assert ax.get_ylabel() == variable
+        assert "α" in ax.get_xlabel()
+        lines = {line.get_label(): line for line in ax.lines if not str(line.get_label()).startswith("_")}
+        assert list(lines) == ["train", "test"]
+        for split, line in lines.items():
+            np.testing.assert_array_equal(line.get_xdata(), segment.alpha)
+            np.testing.assert_array_equal(line.get_ydata(), segment[variable].sel(split=split))
+
+
+def test_values_that_are_not_finite_break_the_line_and_the_others_stay(segment):
+    segment.loss[0, 2], segment.loss[0, 5] = np.nan, np.inf
+    ax = interpolation.draw_interpolation(segment, Figure().subplots())
+    drawn = ax.lines[0].get_ydata(orig=True)
+    np.testing.assert_array_equal(np.flatnonzero(np.ma.getmaskarray(drawn)), [2, 5])
+    kept = [0, 1, 3, 4, 6, 7, 8, 9, 10]
+    np.testing.assert_array_equal(np.asarray(drawn)[kept], segment.loss.values[0, kept])
+
+
+@pytest.mark.parametrize(("top", "scale"), [(90.0, "linear"), (110.0, "log")])
+def test_more_than_two_decades_of_loss_go_on_a_log_axis(segment, top, scale):
+    segment["loss"] = segment.loss.copy(data=np.geomspace(1, top, 22).reshape(2, 11))
+    assert interpolation.draw_interpolation(segment, Figure().subplots()).get_yscale() == scale
+
+
+def test_a_metric_never_goes_on_a_log_axis(segment):
+    segment["accuracy"] = segment.loss.copy(data=np.geomspace(1e-5, 1, 22).reshape(2, 11))
+    assert interpolation.draw_interpolation(segment, Figure().subplots(), variable="accuracy").get_yscale() == "linear"
+
+
+def test_a_unit_other_than_the_criterion_is_named(segment):
+    segment.loss.attrs.update(long_name="cross-entropy loss", units="nat")
+    assert interpolation.draw_interpolation(segment, Figure().subplots()).get_ylabel() == "cross-entropy loss (nat)"
+
+
+def test_without_splits_there_is_one_line_and_no_legend(segment, line):
+    for pages, result in ((interpolation.pages, segment), (slices.pages, line)):
+        one = result.isel(split=1, drop=True)
+        (ax,) = next(iter(pages(one, "")))[1].axes
+        assert ax.get_legend() is None
+        np.testing.assert_array_equal(ax.lines[0].get_ydata(), one.loss)
+
+
+def test_paths_differ_by_line_style_and_the_legend_states_the_barriers(path):
+    aligned = path.assign(barrier=("split", [2.5e-7, np.nan]))
+    made = dict(connectivity.pages({"as trained": path, "aligned": aligned}, ""))
+    assert list(made) == ["connectivity_loss.png", "connectivity_accuracy.png"]
+    (ax,) = made["connectivity_loss.png"].axes
+    assert [line.get_linestyle() for line in ax.lines] == ["-", "-", "--", "--"]
+    assert ax.lines[0].get_color() == ax.lines[2].get_color() != ax.lines[1].get_color()
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "train, as trained: barrier 0.12",
+        "test, as trained: barrier 0",
+        "train, aligned: barrier 2.5 × 10⁻⁷",
+        "test, aligned: barrier not finite",
+    ]
+    box, figure = legend.get_window_extent(), made["connectivity_loss.png"].bbox
+    assert box.x0 >= 0
+    assert box.x1 <= figure.x1
+
+
+def test_paths_share_the_scale_that_all_of_them_together_want(path):
+    small = path.assign(loss=path.loss * 1e-4)
+    (ax,) = next(iter(connectivity.pages({"as trained": path, "aligned": small}, "")))[1].axes
+    assert ax.get_yscale() == "log"
+    (alone,) = next(iter(connectivity.pages({"aligned": small}, "")))[1].axes
+    assert alone.get_yscale() == "linear"
+
+
+def test_ticks_have_just_the_digits_that_tell_them_apart_and_no_offset():
+    plain = style.PlainFormatter()
+    assert plain.format_ticks([-0.5, 0.0, 0.25]) == ["−0.50", "0.00", "0.25"]
+    assert plain.format_ticks([0.0, 2.5e-7, 5e-7]) == ["0", "2.5e−7", "5.0e−7"]
+    assert plain.format_ticks([0.693147, 0.693148]) == ["0.693147", "0.693148"]
+    assert plain.format_ticks([]) == []

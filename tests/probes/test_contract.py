@@ -1,0 +1,256 @@
+"""What every probe promises: nothing of the caller's is touched, and a seed is an answer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+import lossatlas
+from lossatlas import loss as loss_module
+from lossatlas.loss import Loss, accuracy
+from tests.conftest import seeded
+
+
+@dataclass(frozen=True)
+class Case:
+    """A probe with its points: `path` is `(4, P)`, its last row the centre."""
+
+    run: Callable[[object, Tensor, torch.Generator], xr.Dataset]
+    main: str  # the variable that a figure shows
+    centre: Callable[[xr.Dataset, Tensor], tuple[xr.DataArray, Tensor]] | None = None  # measured there, and where
+    tolerance: float = 1e-12
+
+
+CASES = {
+    "interpolate": Case(
+        lambda losses, path, _: lossatlas.interpolate(losses, path[-1], path[0], steps=7),
+        "loss",
+        lambda result, path: (result.loss.sel(alpha=0), path[-1]),
+    ),
+    "linear_connectivity": Case(
+        lambda losses, path, _: lossatlas.linear_connectivity(losses, path[-1], path[0], steps=5),
+        "loss",
+        lambda result, path: (result.loss.sel(alpha=0), path[-1]),
+    ),
+    "epsilon_sharpness": Case(
+        lambda losses, path, generator: lossatlas.epsilon_sharpness(losses, path[-1], generator=generator, samples=7),
+        "increase",
+    ),
+    "random_line": Case(
+        lambda losses, path, generator: lossatlas.random_line(losses, path[-1], generator=generator, steps=7),
+        "loss",
+        lambda result, path: (result.loss.sel(alpha=0), path[-1]),
+    ),
+    "random_plane": Case(
+        lambda losses, path, generator: lossatlas.random_plane(losses, path[-1], generator=generator, steps=5),
+        "loss",
+        lambda result, path: (result.loss.sel(alpha=0, beta=0), path[-1]),
+    ),
+    "spectrum": Case(
+        lambda losses, path, generator: lossatlas.spectrum(
+            losses, path[-1], generator=generator, k=3, samples=5, tol=1e-9
+        ),
+        "eigenvalues",
+        tolerance=1e-8,
+    ),
+    "trajectory_plane": Case(
+        lambda losses, path, _: lossatlas.trajectory_plane(losses, path, steps=5),
+        "loss",
+        lambda result, path: (result.loss.sel(alpha=0, beta=0), path[-1]),
+    ),
+}
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES)
+def case(request) -> Case:
+    return request.param
+
+
+@pytest.fixture
+def module(moons) -> nn.Module:
+    """Everything that can be spoiled: batch statistics, dropout, a frozen bias, gradients, mixed modes."""
+
+    def make() -> nn.Module:
+        network = nn.Sequential(
+            nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Dropout(0.4), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)
+        ).double()
+        network[4].bias.requires_grad_(False)
+        nn.functional.cross_entropy(network(moons[0]), moons[1]).backward()
+        return network
+
+    network = seeded(make).train()
+    network[3].eval()
+    return network
+
+
+@pytest.fixture
+def losses(module, ragged, moons) -> dict[str, Loss]:
+    def of(data) -> Loss:
+        return Loss.of(module, data, nn.CrossEntropyLoss(), metrics={"accuracy": accuracy})
+
+    return {"train": of(ragged), "test": of((moons[0][:11], moons[1][:11]))}
+
+
+@pytest.fixture
+def path(losses) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    loss = losses["train"]
+    return loss.theta + torch.randn(4, loss.layout.size, generator=generator, dtype=torch.float64).cumsum(0)
+
+
+def run(case: Case, losses, path: Tensor, number: int = 5) -> xr.Dataset:
+    return case.run(losses, path, torch.Generator().manual_seed(number))
+
+
+def state(module: nn.Module) -> dict[str, object]:
+    """All of a module that a probe could change, as bytes and plain values."""
+    held = {f"state {name}": t.detach().numpy().tobytes() for name, t in module.state_dict(keep_vars=True).items()}
+    for name, parameter in module.named_parameters():
+        gradient = parameter.grad
+        held[f"gradient {name}"] = None if gradient is None else gradient.numpy().tobytes()
+        held[f"asks {name}"] = parameter.requires_grad
+        held[f"storage {name}"] = parameter.data_ptr()
+    held |= {f"mode {name}": part.training for name, part in module.named_modules()}
+    held |= {f"hooks {name}": len(part._forward_hooks) for name, part in module.named_modules()}
+    return held
+
+
+def test_every_probe_is_under_contract():
+    probes = {name for name in lossatlas.__all__ if name not in {"Layout", "Loss", "accuracy"}}
+    assert probes == set(CASES)
+
+
+def test_the_module_stays_bit_for_bit(case, module, ragged, path):
+    before = state(module)
+    loss = Loss.of(module, ragged, nn.CrossEntropyLoss(), metrics={"accuracy": accuracy})
+    assert state(module) == before
+    run(case, loss, path)
+    assert state(module) == before
+
+
+def test_the_data_and_the_points_stay_bit_for_bit(case, losses, path, ragged):
+    def held():
+        return [t.numpy().tobytes() for t in (path, *(part for batch in ragged for part in batch))]
+
+    before = held()
+    run(case, losses, path)
+    assert held() == before
+    assert not path.requires_grad
+    assert path.grad is None
+
+
+def test_the_losses_own_module_stays_too(case, losses, path):
+    before = state(losses["train"].module)
+    run(case, losses, path)
+    assert state(losses["train"].module) == before
+
+
+def test_global_settings_stay(case, losses, path):
+    torch.manual_seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    random.seed(3)
+
+    def held():
+        return (
+            torch.get_rng_state().tolist(),
+            np.random.get_state()[1].tolist(),  # noqa: NPY002
+            random.getstate(),
+            torch.is_grad_enabled(),
+            torch.get_default_dtype(),
+            torch.get_num_threads(),
+        )
+
+    before = held()
+    run(case, losses, path)
+    assert held() == before
+
+
+def test_the_same_seed_gives_the_same_result(case, losses, path):
+    xr.testing.assert_identical(run(case, losses, path), run(case, losses, path))
+
+
+def test_another_seed_gives_another_result_where_there_is_chance(case, losses, path):
+    one, two = run(case, losses["train"], path, 5), run(case, losses["train"], path, 6)
+    by_chance = case.main != "loss" or "normalize" in one.attrs
+    assert one.identical(two) != by_chance
+
+
+def test_the_chunk_changes_nothing_beyond_rounding(case, module, ragged, path, monkeypatch):
+    results = []
+    for chunk_bytes in (1, 3000, 2**30):
+        monkeypatch.setattr(loss_module, "CHUNK_BYTES", chunk_bytes)
+        loss = Loss.of(module, ragged, nn.CrossEntropyLoss(), metrics={"accuracy": accuracy})
+        results.append(run(case, loss, path))
+    for other in results[1:]:
+        for name in set(results[0].variables) - {"products"}:
+            assert np.allclose(other[name], results[0][name], rtol=1e-9, atol=case.tolerance), name
+
+
+def test_in_no_grad_mode_too(case, losses, path):
+    with torch.no_grad():
+        inside = run(case, losses, path)
+    xr.testing.assert_identical(inside, run(case, losses, path))
+
+
+def test_variables_and_axes_have_units_and_names(case, losses, path):
+    result = run(case, losses, path)
+    measured = [name for name, variable in result.data_vars.items() if variable.dtype.kind == "f"]
+    assert case.main in measured
+    for name in [*measured, *(axis for axis in ("alpha", "beta") if axis in result.coords)]:
+        assert result[name].attrs.get("units"), f"{name} has no units"
+        assert result[name].attrs.get("long_name"), f"{name} has no long_name"
+
+
+def test_a_mapping_has_a_leading_split_and_a_single_loss_has_none(case, losses, path):
+    both, one = run(case, losses, path), run(case, losses["train"], path)
+    assert both[case.main].dims == ("split", *one[case.main].dims)
+    assert list(both.split.values) == ["train", "test"]
+    assert "split" not in one.variables
+    assert set(both.data_vars) == set(one.data_vars)
+    for name in ("alpha", "beta", "path_alpha", "path_beta", "off_plane", "explained_variance"):
+        if name in both:
+            assert "split" not in both[name].dims, f"{name} does not depend on the split"
+
+
+def test_each_split_is_what_its_loss_gives_alone(case, losses, path):
+    both = run(case, losses, path)
+    for split, loss in losses.items():
+        one = run(case, loss, path)[case.main]
+        found = both[case.main].sel(split=split)
+        if "alpha" in one.dims:  # refined around the peaks of all splits, or of one
+            found = found.sel(alpha=np.intersect1d(found.alpha, one.alpha))
+            one = one.sel(alpha=found.alpha)
+        assert np.allclose(found, one, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.centre])
+def test_the_centre_is_the_loss_at_theta(name, losses, path):
+    case = CASES[name]
+    measured, point = case.centre(run(case, losses, path), path)
+    for split, loss in losses.items():
+        assert float(measured.sel(split=split)) == pytest.approx(loss(point).item(), rel=1e-13)
+
+
+def test_evaluations_are_counted(case, losses, path):
+    result = run(case, losses["train"], path)
+    assert "evaluations" in result.attrs or "products" in result
+
+
+def test_a_point_of_another_network_is_an_error(case, losses, path):
+    with pytest.raises(ValueError, match=rf"but the module has {path.shape[1]} parameters"):
+        run(case, losses, path[:, :-1])
+
+
+def test_results_survive_the_disk(case, losses, path, tmp_path):
+    from lossatlas.results import load, save
+
+    result = run(case, losses, path)
+    save(result, tmp_path / "result.nc")
+    xr.testing.assert_identical(load(tmp_path / "result.nc"), result)

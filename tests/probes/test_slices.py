@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lossatlas import random_line, random_plane, toys
+from lossatlas.directions import orthogonalize, random_directions
+from lossatlas.loss import Loss
+
+A = torch.tensor([[2.0, 1.0, 0.0], [1.0, -3.0, 0.5], [0.0, 0.5, 1.0]], dtype=torch.float64)
+THETA = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+
+
+def seed(number: int = 4) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
+def drawn(count: int) -> torch.Tensor:
+    return random_directions(toys.bowl(3).layout, THETA, count, generator=seed(), normalize="none")
+
+
+def test_a_line_through_the_origin_is_a_parabola():
+    """½ α² dᵀAd, whose curvature is that of the direction."""
+    d = drawn(1)[0]
+    result = random_line(toys.quadratic(A), 0 * THETA, generator=seed(), normalize="none", radius=2.0, steps=9)
+    assert np.allclose(result.alpha, np.linspace(-2, 2, 9))
+    assert np.allclose(result.loss, 0.5 * result.alpha**2 * float(d @ A @ d), rtol=1e-12)
+    assert result.attrs["evaluations"] == 9
+
+
+def test_a_line_off_the_origin_has_its_slope():
+    d = drawn(1)[0]
+    result = random_line(toys.quadratic(A), THETA, generator=seed(), normalize="none", steps=5)
+    alpha = result.alpha.values
+    expected = float(THETA @ A @ THETA) / 2 + alpha * float(THETA @ A @ d) + 0.5 * alpha**2 * float(d @ A @ d)
+    assert np.allclose(result.loss, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_a_plane_is_the_form_in_two_directions():
+    d = orthogonalize(drawn(2))
+    result = random_plane(toys.quadratic(A), 0 * THETA, generator=seed(), normalize="none", steps=5)
+    assert result.loss.dims == ("alpha", "beta")
+    form = (d @ A @ d.T).numpy()
+    for a in result.alpha.values:
+        for b in result.beta.values:
+            expected = 0.5 * np.array([a, b]) @ form @ np.array([a, b])
+            assert float(result.loss.sel(alpha=a, beta=b)) == pytest.approx(expected, rel=1e-11, abs=1e-13)
+    assert result.attrs["evaluations"] == 25
+
+
+def test_a_planes_directions_are_orthogonal_and_say_so(loss, theta):
+    result = random_plane(loss, theta, generator=seed(), steps=3)
+    first, second = random_directions(loss.layout, theta, 2, generator=seed())
+    assert result.attrs["cosine_drawn"] == pytest.approx(
+        float(first @ second / first.norm() / second.norm()), rel=1e-12
+    )
+    assert abs(result.attrs["cosine_drawn"]) > 1e-3
+    assert abs(result.attrs["cosine"]) < 1e-6
+
+
+@pytest.mark.parametrize("normalize", ["filter", "layer", "none"])
+@pytest.mark.parametrize("biases", ["zero", "layer"])
+def test_the_centre_is_theta_and_the_surface_varies(loss, theta, normalize, biases):
+    options = {"normalize": normalize, "biases": biases, "steps": 5}
+    line = random_line(loss, theta, generator=seed(), **options)
+    plane = random_plane(loss, theta, generator=seed(), **options)
+    assert float(line.loss.sel(alpha=0)) == pytest.approx(loss(theta).item(), rel=1e-14)
+    assert float(plane.loss.sel(alpha=0, beta=0)) == pytest.approx(loss(theta).item(), rel=1e-14)
+    assert len(np.unique(line.loss)) == 5
+    assert len(np.unique(plane.loss)) == 25
+    assert line.attrs["normalize"] == plane.attrs["normalize"] == normalize
+    assert line.attrs["biases"] == plane.attrs["biases"] == biases
+
+
+def test_filter_normalised_slices_ignore_the_scale_of_a_layer(moons):
+    """ReLU: W₁, b₁ times c and W₂ over c is the same function. Without normalisation the slice changes."""
+    network = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 2)).double()
+    loss = Loss.of(network, moons, nn.CrossEntropyLoss())
+    theta = torch.randn(loss.layout.size, generator=seed(), dtype=torch.float64)
+    tensors = loss.layout.unflatten(theta)
+    scale = {"0.weight": 5.0, "0.bias": 5.0, "2.weight": 0.2, "2.bias": 1.0}
+    rescaled = loss.layout.flatten({name: scale[name] * tensor for name, tensor in tensors.items()})
+    assert loss(rescaled).item() == pytest.approx(loss(theta).item(), rel=1e-12)
+
+    def curve(point, **options):
+        return random_line(loss, point, generator=seed(), steps=9, **options).loss.values
+
+    assert np.allclose(curve(rescaled), curve(theta), rtol=1e-12)
+    assert np.abs(curve(rescaled, normalize="none") - curve(theta, normalize="none")).max() > 0.05
+
+
+def test_an_even_number_of_steps_misses_the_centre():
+    for probe in (random_line, random_plane):
+        with pytest.raises(ValueError, match="steps is 4: wanted an odd number"):
+            probe(toys.bowl(3), torch.ones(3), generator=seed(), normalize="none", steps=4)

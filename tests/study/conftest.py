@@ -1,0 +1,75 @@
+"""One tiny study, run once to the end for all tests that read its store."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lossatlas.study.config import Study, load_study
+from lossatlas.study.progress import Progress
+from lossatlas.study.run import run_study
+from lossatlas.study.store import Store, open_store
+
+TINY = """
+[data]
+train = 48
+test = 24
+[model]
+architectures = ["1x5", "2x4"]
+activations = ["tanh"]
+[training]
+optimizers = ["sgd", "adam"]
+seeds = [0, 1]
+epochs = 4
+checkpoints = 2
+[probes.interpolation]
+steps = 7
+[probes.random_slice]
+line_steps = 7
+plane_steps = 5
+[probes.pca]
+steps = 5
+[probes.hessian]
+eigenvalues = 3
+samples = 4
+[probes.sharpness]
+samples = 6
+[probes.connectivity]
+steps = 5
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("study") / "tiny.toml"
+    file.write_text(TINY)
+    return file
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_file) -> Study:
+    return load_study(str(tiny_file))
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory) -> Store:
+    """The store of the whole tiny study. Read it, do not write to it."""
+    root = tmp_path_factory.mktemp("finished")
+    run_study(tiny, root, figures=True, workers=2, progress=quiet())
+    return open_store(root)
+
+
+def quiet() -> Progress:
+    return Progress(Console(file=io.StringIO()))
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Every file under a store by its path, but for the lock."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }

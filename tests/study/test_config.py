@@ -1,0 +1,97 @@
+import pytest
+
+from lossatlas.study.config import Run, Study, load_study, parse_architecture, shipped_studies
+from lossatlas.study.errors import InputError
+
+
+def test_the_moons_study_is_the_matrix_of_the_seed_report():
+    runs = list(load_study("moons").runs())
+    assert len(runs) == 90
+    assert {run.architecture for run in runs} == {"1x50", "1x500", "2x100", "4x100", "4x250"}
+    assert {run.activation for run in runs} == {"relu", "tanh", "gelu"}
+    assert {(run.optimizer, run.weight_decay, run.seed) for run in runs} == {
+        (optimizer, 1e-4, seed) for optimizer in ("sgd", "adam") for seed in (0, 1, 2)
+    }
+
+
+def test_every_shipped_study_loads():
+    assert {"moons", "smoke"} <= set(shipped_studies())
+    for name in shipped_studies():
+        assert list(load_study(name).runs())
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("shallow-small", (1, 50)), ("shallow-wide", (1, 500)), ("medium", (2, 100)), ("deep-small", (4, 100))],
+)
+def test_presets_have_the_names_of_the_seed(name, shape):
+    assert parse_architecture(name) == shape
+
+
+def test_depth_and_width_replace_those_of_the_architectures():
+    base = {"architectures": ["1x50", "4x100"]}
+
+    def grid(**more):
+        return Study.model_validate({"model": {**base, **more}}).model.grid()
+
+    assert grid() == ("1x50", "4x100")
+    assert grid(width=[8]) == ("1x8", "4x8")
+    assert grid(depth=[2, 3]) == ("2x50", "3x50", "2x100", "3x100")
+    assert grid(depth=[1, 2], width=[8, 9]) == ("1x8", "1x9", "2x8", "2x9")
+
+
+def test_a_network_is_one_run_however_often_it_is_named():
+    study = Study.model_validate({"model": {"architectures": ["deep-large", "4x250"], "activations": ["relu"]}})
+    assert study.model.grid() == ("4x250",)
+
+
+def test_a_study_file_names_the_study_and_overrides_defaults(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[training]\nepochs = 3\n")
+    study = load_study(str(file))
+    assert (study.name, study.training.epochs, study.training.batch_size) == ("mine", 3, 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[data]\ndatasets = ["spiral"]', r"data.datasets: wanted 'moons'.*got 'spiral'"),
+        ('[model]\nactivations = ["swish"]', r"model.activations: wanted 'relu'.*got 'swish'"),
+        ("[model]\nwidth = [0]", r"model.width: wanted greater than or equal to 1, got 0"),
+        ('[model]\narchitectures = ["0x5"]', r"architecture '0x5': wanted <hidden layers>x<width>"),
+        ('[model]\narchitectures = ["4by250"]', r"architecture '4by250': wanted"),
+        ("[model]\narchitectures = []", r"no architecture"),
+        ("[training]\nepochs = -1", r"training.epochs: wanted greater than or equal to 1, got -1"),
+        ("[training]\nepoch = 1", r"there is no field training.epoch"),
+        ("[training]\nseeds = []", r"training.seeds"),
+        ("[probes.random_slice]\nplane_steps = 24", r"probes.random_slice.plane_steps: wanted an odd number.*got 24"),
+        ("[data]\nnoise = nan", r"data.noise"),
+        ("epochs: 3", r"is not a TOML file"),
+    ],
+)
+def test_wrong_study_files_get_one_line(tmp_path, text, message):
+    file = tmp_path / "wrong.toml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message) as raised:
+        load_study(str(file))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_not_text_is_no_study(tmp_path):
+    file = tmp_path / "binary.toml"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not a TOML file"):
+        load_study(str(file))
+
+
+def test_an_unknown_study_lists_the_known_ones():
+    with pytest.raises(InputError, match=r"no study 'mons': wanted one of .*moons"):
+        load_study("mons")
+
+
+def test_runs_know_what_they_share():
+    run = Run(dataset="moons", architecture="1x50", activation="relu", optimizer="sgd", weight_decay=1e-4, seed=0)
+    other = run.model_copy(update={"optimizer": "adam", "seed": 1})
+    assert run.group == other.group
+    assert run.configuration != other.configuration
+    assert str(run) == "moons · 1x50 · relu · sgd · weight decay 0.0001 · seed 0"

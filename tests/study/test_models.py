@@ -1,0 +1,34 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lossatlas.study.models import build, initialize
+from lossatlas.study.random_streams import key, stream
+
+
+def test_architecture_says_depth_and_width():
+    model = build("4x250", "tanh", 2)
+    assert [tuple(p.shape) for p in model.parameters() if p.ndim == 2] == [(250, 2), *[(250, 250)] * 3, (2, 250)]
+    assert sum(isinstance(layer, nn.Tanh) for layer in model) == 4
+    assert model(torch.zeros(7, 2)).shape == (7, 2)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
+def test_initialization_has_the_variance_of_its_paper(activation):
+    model = build("3x400", activation, 2)
+    initialize(model, activation, torch.Generator().manual_seed(0))
+    weight = model[2].weight  # 400 x 400
+    wanted = 2 / 400 if activation != "tanh" else 2 / (400 + 400)
+    assert weight.var().item() == pytest.approx(wanted, rel=0.02)
+    bounded = weight.abs().max().item() <= math.sqrt(3 * wanted) * (1 + 1e-6)
+    assert bounded == (activation == "tanh")  # uniform has a bound, normal has none
+    assert all(p.count_nonzero() == 0 for p in model.parameters() if p.ndim == 1)
+
+
+def test_streams_depend_on_every_part_of_their_key():
+    assert key(1, "a") == key(1, "a")
+    assert len({key(1, "a"), key(1, "b"), key(2, "a"), key(1, "a", 0)}) == 4
+    a, b = (torch.randn(4, generator=stream(0, "probe")) for _ in range(2))
+    assert torch.equal(a, b)

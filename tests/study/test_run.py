@@ -1,0 +1,201 @@
+"""The whole study: what it leaves, and that nothing that happens to it changes that."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lossatlas.study.run import report_study, run_study
+from lossatlas.study.store import Store
+from tests.study.conftest import contents, quiet
+
+
+def test_every_promised_file_is_there(finished: Store):
+    names = set(contents(finished.root))
+    place = "dataset=moons/arch={}/activation=tanh/optimizer={}"
+    for run in finished.study.runs():
+        configuration = place.format(run.architecture, run.optimizer)
+        folder = f"experiments/{configuration}/weight_decay=0.0001/seed={run.seed}"
+        figures = f"figures/{configuration}/seed={run.seed}"
+        wanted = {
+            *(f"{folder}/{name}" for name in ("config.json", "metrics.json", "history.csv", "provenance.json")),
+            *(f"{folder}/checkpoints/{name}.safetensors" for name in ("init", "epoch=001", "epoch=003", "final")),
+            f"{folder}/interpolation/interpolation.nc",
+            f"{folder}/random_slice/slice1d.nc",
+            f"{folder}/random_slice/slice2d.nc",
+            f"{folder}/pca/plane.nc",
+            f"{folder}/hessian/spectrum.json",
+            f"{folder}/sharpness/sharpness.json",
+            f"{figures}/interpolation/interpolation_loss.png",
+            f"{figures}/random_slice/slice1d_loss.png",
+            f"{figures}/random_slice/slice2d_contour.png",
+            f"{figures}/random_slice/slice2d_surface.png",
+            f"{figures}/pca/plane_contour.png",
+            f"{figures}/pca/plane_surface.png",
+            f"{figures}/hessian/hessian_spectrum.png",
+            f"{figures}/sharpness/sharpness_hist.png",
+            f"experiments/{configuration}/weight_decay=0.0001/connectivity/barriers.json",
+            f"experiments/{configuration}/weight_decay=0.0001/connectivity/seed=0_to_seed=1/connectivity.nc",
+            f"figures/{configuration}/connectivity/seed=0_to_seed=1/connectivity_loss.png",
+        }
+        assert wanted <= names
+    tables = ("runs", "depth", "width", "activation", "optimizer", "connectivity")
+    pages = ("summary", "depth_study", "width_study", "activation_study", "optimizer_study", "connectivity_study")
+    assert {f"tables/{name}.csv" for name in tables} <= names
+    assert {f"{name}.md" for name in pages} <= names
+
+
+def test_alignment_is_for_one_hidden_layer_only(finished: Store):
+    for run in finished.study.runs():
+        pairs = json.loads(finished.barriers_file(run).read_text())["pairs"]
+        assert [pair["aligned"] for pair in pairs] == ([False, True] if run.architecture == "1x5" else [False])
+        if len(pairs) == 2:
+            assert pairs[1]["distance"] <= pairs[0]["distance"]
+
+
+def test_doing_it_again_does_nothing(finished: Store, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(finished.root, root)
+    before = {path: path.stat().st_mtime_ns for path in (root / "experiments").rglob("*.*") if path.is_file()}
+    account = run_study(finished.study, root, figures=True, workers=1, progress=quiet())
+    assert not account.worked
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert contents(root) == contents(finished.root)
+
+
+def test_the_number_of_workers_changes_no_byte(finished: Store, tmp_path):
+    run_study(finished.study, tmp_path, figures=True, workers=1, progress=quiet())
+    assert contents(tmp_path) == contents(finished.root)
+
+
+def test_reports_come_back_from_the_store_alone(finished: Store, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(finished.root, root)
+    for folder in ("figures", "tables"):
+        shutil.rmtree(root / folder)
+    for page in root.glob("*.md"):
+        page.unlink()
+    report_study(root, workers=2, progress=quiet())
+    assert contents(root) == contents(finished.root)
+
+
+def test_without_figures_there_are_measurements_and_tables_only(finished: Store, tmp_path):
+    run_study(finished.study, tmp_path, figures=False, workers=2, progress=quiet())
+    everything = contents(finished.root)
+    kept = {name: text for name, text in everything.items() if name.startswith(("experiments", "tables", "study.json"))}
+    assert contents(tmp_path) == kept
+
+
+def test_a_probe_that_fails_is_told_and_the_others_go_on(tiny, tmp_path):
+    # More radius than a float32 holds: the slice is infinite, the Hessian is not concerned; a plane needs directions.
+    one = tiny.model_copy(
+        update={
+            "model": tiny.model.model_copy(update={"architectures": ("1x5",)}),
+            "training": tiny.training.model_copy(update={"optimizers": ("sgd",), "sgd_learning_rate": 1e-300}),
+        }
+    )
+    account = run_study(one, tmp_path, figures=False, workers=1, progress=quiet())
+    # Nothing moved, so there is no trajectory to lay a plane through.
+    assert {what for failed in account.failures.values() for what in failed} == {"pca"}
+    assert all("span fewer than 2 directions" in failed["pca"] for failed in account.failures.values())
+    run = next(one.runs())
+    assert (account.store.run_folder(run) / "hessian" / "spectrum.json").is_file()
+
+
+def test_a_run_that_diverges_is_recorded_and_the_others_go_on(tiny, tmp_path):
+    wild = tiny.model_copy(update={"training": tiny.training.model_copy(update={"sgd_learning_rate": 1e30})})
+    account = run_study(wild, tmp_path, figures=True, workers=2, progress=quiet())
+    assert Counter(run.optimizer for run in account.diverged) == {"sgd": 4}
+    assert not account.failures
+    for run in wild.runs():
+        assert account.store.metrics(run)["status"] == ("diverged" if run.optimizer == "sgd" else "trained")
+        assert (account.store.run_folder(run) / "pca" / "plane.nc").is_file() == (run.optimizer == "adam")
+
+
+# A real SIGKILL ------------------------------------------------------------------------------------------------
+
+
+def start(tiny_file: Path, root: Path, **kwargs) -> subprocess.Popen:
+    command = [sys.executable, "-m", "lossatlas", "run", str(tiny_file), "--out", str(root), "--workers", "2"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs)
+
+
+def files_like(root: Path, pattern: str) -> int:
+    return sum(1 for _ in root.rglob(pattern))
+
+
+def workers_of(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in listed.read_text().split()] if listed.exists() else []
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers through /proc")
+def test_a_study_killed_at_several_moments_ends_with_the_same_bytes(finished: Store, tiny_file, tmp_path):
+    root = tmp_path / "killed"
+    moments = (  # in the order of the work; how many such files there must be when the blow falls
+        ("study.json", 1),
+        ("*.safetensors", 3),
+        ("metrics.json", 1),
+        ("slice1d.nc", 2),
+        ("barriers.json", 1),
+        ("*.png", 20),
+    )
+    for pattern, count in moments:
+        process = start(tiny_file, root)
+        while files_like(root, pattern) < count and process.poll() is None:
+            time.sleep(0.002)
+        workers = workers_of(process.pid)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+        deadline = time.monotonic() + 20
+        while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()], "a worker outlived its parent"
+    last = start(tiny_file, root)
+    output, _ = last.communicate()
+    assert last.returncode == 0, output
+    assert contents(root) == contents(finished.root)
+
+
+def test_ctrl_c_ends_with_one_line(tiny_file, tmp_path):
+    root = tmp_path / "interrupted"
+    process = start(tiny_file, root, start_new_session=True)
+    while files_like(root, "*.safetensors") < 1:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    output, _ = process.communicate()
+    assert process.returncode == 130
+    assert output.splitlines()[-1] == "lossatlas: interrupted: run the same command again to go on"
+    assert "Traceback" not in output
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(finished: Store, tiny_file, tmp_path):
+    root = tmp_path / "full"
+    # A limit on the size of a file acts as a full disk does: the write fails part of the way.
+    limit = max(len(data) for name, data in contents(finished.root).items() if name.endswith(".nc")) - 1
+
+    def small_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    process = start(tiny_file, root, preexec_fn=small_files)
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert "Traceback" not in output
+    assert "File too large" in output
+    assert not list(root.rglob("*.partial"))
+    # With room again, the same command finishes the work.
+    assert start(tiny_file, root).communicate()[0].count("failed") == 0
+    assert contents(root) == contents(finished.root)

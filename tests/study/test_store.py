@@ -1,0 +1,183 @@
+import errno
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from safetensors.torch import load_file
+from torch import nn
+
+from lossatlas.parameters import Layout
+from lossatlas.study import store as store_module
+from lossatlas.study.config import Run, Study
+from lossatlas.study.errors import InputError
+from lossatlas.study.store import Store, claim, open_store, read_json, read_result, write_result, write_theta
+from lossatlas.study.train import train_runs, versions
+
+STUDY = Study.model_validate(
+    {
+        "name": "tiny",
+        "data": {"train": 32, "test": 16},
+        "model": {"architectures": ["1x4"], "activations": ["relu"]},
+        "training": {"optimizers": ["adam"], "seeds": [0, 1], "epochs": 2, "checkpoints": 1},
+    }
+)
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    with claim(tmp_path / "out", STUDY, versions()) as claimed:
+        train_runs(claimed, list(STUDY.runs()))
+    return claimed
+
+
+def first(study: Study) -> Run:
+    return next(study.runs())
+
+
+def test_the_tree_is_what_is_promised(store):
+    folder = store.root / "experiments/dataset=moons/arch=1x4/activation=relu/optimizer=adam/weight_decay=0.0001/seed=0"
+    assert store.run_folder(first(STUDY)) == folder
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoints",
+        "config.json",
+        "history.csv",
+        "metrics.json",
+        "provenance.json",
+    ]
+    assert [path.name for path in store.checkpoint_files(first(STUDY))] == [
+        "init.safetensors",
+        "epoch=001.safetensors",
+        "final.safetensors",
+    ]
+    metrics = read_json(folder / "metrics.json")
+    assert {"train_loss", "test_loss", "train_accuracy", "test_accuracy"} <= set(metrics)
+    assert read_json(folder / "config.json")["parameters"] == 2 * 4 + 4 + 4 * 2 + 2
+    assert (folder / "history.csv").read_text().splitlines()[0].startswith("epoch,learning_rate,train_loss")
+    assert read_json(store.root / "study.json")["versions"]["torch"]
+
+
+def test_weight_decay_is_a_level_of_the_figures_only_where_it_varies(tmp_path):
+    several = STUDY.model_copy(update={"training": STUDY.training.model_copy(update={"weight_decays": (0.0, 1e-3)})})
+    folder = Store(tmp_path, STUDY).figure_folder(first(STUDY))
+    assert folder == tmp_path / "figures/dataset=moons/arch=1x4/activation=relu/optimizer=adam/seed=0"
+    folders = {Store(tmp_path, several).figure_folder(run) for run in several.runs()}
+    assert len(folders) == len(list(several.runs()))
+
+
+def test_checkpoints_load_into_an_ordinary_module(store):
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
+    file = store.checkpoint_files(first(STUDY))[-1]
+    model.load_state_dict(load_file(file))
+    wanted = torch.nn.utils.parameters_to_vector(model.parameters())
+    assert torch.equal(store.final(first(STUDY), Layout.of(model)), wanted)
+
+
+def test_a_store_of_another_configuration_is_refused_and_left_alone(store):
+    other = STUDY.model_copy(update={"training": STUDY.training.model_copy(update={"epochs": 5})})
+    before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
+    message = r"holds a study with training.epochs = 2, this one has 5: choose another --out"
+    with pytest.raises(InputError, match=message), claim(store.root, other, versions()):
+        pass
+    assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write to .*choose another folder"):
+        claim(tmp_path / "file" / "out", STUDY, {}).__enter__()
+
+
+def test_two_processes_cannot_write_one_store(store):
+    with claim(store.root, STUDY, versions()):
+        script = (
+            "from pathlib import Path; from lossatlas.study.store import claim, open_store;"
+            f"root = Path({str(store.root)!r}); claim(root, open_store(root).study, {{}}).__enter__()"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "is being written by another lossatlas" in done.stderr
+
+
+def test_no_study_there(tmp_path):
+    with pytest.raises(InputError, match=r"holds no study"):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 20, -1])
+def test_a_truncated_checkpoint_is_named_before_any_work(store, keep):
+    file = store.checkpoint_files(first(STUDY))[1]
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"epoch=001.safetensors is damaged .*: delete .*seed=0 and run again"):
+        store.check_checkpoints()
+    with pytest.raises(InputError, match="is damaged"):
+        store.trajectory(first(STUDY), Layout.of(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))))
+
+
+def test_a_missing_checkpoint_is_named(store):
+    store.checkpoint_files(first(STUDY))[-1].unlink()
+    with pytest.raises(InputError, match=r"final.safetensors is missing: delete .*seed=0 and run again"):
+        store.check_checkpoints()
+
+
+def test_results_come_back_with_their_nan_and_damaged_ones_are_named(tmp_path):
+    result = xr.Dataset({"loss": (("split", "alpha"), [[1.0, np.nan, np.inf]])}, {"split": ["train"]})
+    write_result(tmp_path / "r.nc", result)
+    assert read_result(tmp_path / "r.nc").identical(result)
+    (tmp_path / "r.nc").write_bytes((tmp_path / "r.nc").read_bytes()[:100])
+    with pytest.raises(InputError, match="is damaged"):
+        read_result(tmp_path / "r.nc")
+    (tmp_path / "m.json").write_text('{"half":')
+    with pytest.raises(InputError, match=r"m.json is damaged"):
+        read_json(tmp_path / "m.json")
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    file = tmp_path / "kept.json"
+    store_module.write_json(file, {"old": 1})
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(store_module.os, "fsync", full)
+    with pytest.raises(OSError, match="full"):
+        store_module.write_json(file, {"new": 2})
+    assert json.loads(file.read_text()) == {"old": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_what_a_killed_process_left_half_written_is_swept(store):
+    leftover = store.root / "experiments" / ".half.json.123.partial"
+    leftover.write_text("half")
+    with claim(store.root, STUDY, versions()):
+        assert not leftover.exists()
+
+
+def test_failures_are_recorded_and_forgotten(store):
+    folder = store.run_folder(first(STUDY))
+    with store.recording("pca", folder):
+        raise ValueError("no plane")
+    assert "ValueError: no plane" in store.failures(folder)["pca"]
+    assert store.all_failures() == {folder: store.failures(folder)}
+    with store.recording("pca", folder):
+        pass
+    assert store.all_failures() == {}
+    assert not (folder / "failures.json").exists()
+
+
+def test_a_full_disk_and_damaged_input_are_not_failures_of_one_run(store):
+    folder = store.run_folder(first(STUDY))
+    with pytest.raises(OSError, match="full"), store.recording("pca", folder):
+        raise OSError(errno.ENOSPC, "full")
+    with pytest.raises(InputError, match="damaged"), store.recording("pca", folder):
+        raise InputError("damaged")
+    assert store.all_failures() == {}
+
+
+def test_writing_theta_twice_gives_the_same_bytes(tmp_path):
+    layout = Layout.of(nn.Linear(3, 2))
+    for name in ("a", "b"):
+        write_theta(tmp_path / name, layout, torch.arange(8.0))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

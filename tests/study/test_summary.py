@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from lossatlas.study.store import Store, write_json
+from lossatlas.study.summary import interval_text, loss_text, markdown_table, write_pages
+from lossatlas.study.tables import write_tables
+
+from .test_tables import connect, make_store, train, train_all
+
+
+def pages(store: Store) -> dict[str, str]:
+    return {path.stem: path.read_text() for path in write_pages(store, write_tables(store))}
+
+
+def tables_in(page: str) -> list[list[dict[str, str]]]:
+    """Every GitHub table of a page, as rows of cells by heading."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\|\n)+", page, flags=re.MULTILINE):
+        heading, rule, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+        assert set(rule) == {"---"}
+        found.append([dict(zip(heading, row, strict=True)) for row in rows])
+    return found
+
+
+def numbers(cell: str) -> list[float]:
+    return [float(part) for part in re.findall(r"-?\d[\d.e+-]*", cell)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = make_store(tmp_path)
+    train_all(store)
+    return store
+
+
+def test_numbers_have_sensible_digits():
+    values = (0.1234567, 0.1, 123.4, 0.0, 2e-5, 12345.0, math.nan)
+    assert [loss_text(value) for value in values] == ["0.123", "0.100", "123", "0.00", "2.00e-05", "1.23e+04", "nan"]
+    row = {"m": 0.5, "m_low": 0.25, "m_high": 1.0}
+    assert interval_text(row, "m", loss_text) == "0.500 [0.250, 1.00]"
+    assert interval_text({**row, "m_low": math.nan}, "m", loss_text) == "0.500 [–]"
+    assert interval_text({**row, "m": math.nan}, "m", loss_text) == "–"
+    table = markdown_table([("A", lambda row: row["a"]), ("B", lambda row: row["b"])], [{"a": "1", "b": "2"}])
+    assert table == "| A | B |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_tables_on_the_pages_say_what_the_csv_files_say(store):
+    tables = write_tables(store)
+    written = pages(store)
+    for factor in ("depth", "width", "activation", "optimizer"):
+        shown = tables_in(written[f"{factor}_study"])[0]
+        assert len(shown) == len(tables[factor])
+        for cells, row in zip(shown, tables[factor].to_dict("records"), strict=True):
+            assert cells[factor.capitalize()] == str(row[factor])
+            assert int(cells["n"]) == row["n"]
+            for heading, name, error in (("loss", "mean_test_loss", 5e-3), ("accuracy", "mean_test_accuracy", 1e-3)):
+                exact = [row[name + part] for part in ("", "_low", "_high")]
+                assert numbers(cells[f"Mean test {heading}"]) == pytest.approx(exact, rel=error)
+    (overall,) = tables_in(written["summary"])
+    assert [row["Architecture"] for row in overall] == ["1x50", "1x50", "2x100", "2x100"]
+    assert overall[0]["Mean test loss"].startswith("11.0 [")
+
+
+def test_same_store_same_bytes(store):
+    connect(store, next(store.study.runs()), {(0, 1, False): 0.5, (0, 1, True): 0.25})
+    assert pages(store) == pages(store)
+
+
+def test_mixed_axes_are_named_only_where_they_are_mixed(store, tmp_path):
+    written = pages(store)
+    assert "**Depth and width are mixed here**" in written["depth_study"]
+    assert "- depth 1: width 50 (6 runs)\n- depth 2: width 100 (6 runs)\n" in written["depth_study"]
+    assert "**Width and depth are mixed here**" in written["width_study"]
+    assert "mixed" not in written["activation_study"] + written["optimizer_study"]
+    assert len(tables_in(written["depth_study"])) == 2
+    crossed = make_store(tmp_path / "crossed", model={"depth": [1, 2], "width": [50, 100], "activations": ["relu"]})
+    train_all(crossed)
+    written = pages(crossed)
+    assert not any("mixed" in page for page in written.values())
+    assert len(tables_in(written["depth_study"])) == 1
+
+
+def test_one_level_is_compared_with_nothing(store):
+    written = pages(store)
+    assert "one optimizer only" in written["optimizer_study"]
+    assert (
+        "The lowest mean test loss is that of depth 1 (12.5), the highest that of depth 2 (28.5)."
+        in (written["depth_study"])
+    )
+
+
+def test_too_few_seeds_are_said_to_be_too_few(store, tmp_path):
+    written = pages(store)
+    assert (
+        "no more than 2/3 of the variance between seeds: the interval is at least about 18 % too narrow"
+        in written["depth_study"]
+    )
+    assert "the range of its seeds" in written["summary"]
+    alone = make_store(tmp_path / "alone", training={"seeds": [4]})
+    train_all(alone)
+    written = pages(alone)
+    assert "one run says nothing about the spread" in written["depth_study"]
+    assert "95 %" not in written["depth_study"] + written["summary"]
+    assert all(row["Mean test loss"].endswith(" [–]") for row in tables_in(written["depth_study"])[0])
+
+
+def test_diverged_untrained_and_failed_runs_are_listed(store):
+    runs = list(store.study.runs())
+    train(store, runs[2], math.nan, status="diverged")
+    (store.run_folder(runs[7]) / "metrics.json").unlink()
+    write_json(store.run_folder(runs[1]) / "failures.json", {"hessian": "ValueError: a `thing`\nbroke"})
+    write_json(store.barriers_file(runs[3]).parent / "failures.json", {"connectivity": "RuntimeError: no"})
+    written = pages(store)
+    summary = written["summary"]
+    assert (
+        "12 runs in 4 configurations: 11 trained, of which 1 diverged; 1 not trained; 2 recorded failures." in summary
+    )
+    assert f"- diverged: {runs[2]}\n- not trained: {runs[7]}\n- failed: hessian in [" in summary
+    assert "`ValueError: a 'thing' broke`\n- failed: connectivity in [" in summary
+    assert "1 run diverged and is left out of the means" in written["depth_study"]
+    assert tables_in(summary)[0][0]["Diverged"] == "1"
+
+
+def test_a_study_without_any_result_has_pages(tmp_path):
+    written = pages(make_store(tmp_path))
+    assert "No run has been trained yet." in written["depth_study"]
+    assert "No pair of seeds has been connected." in written["connectivity_study"]
+    assert "12 not trained" in written["summary"]
+
+
+def test_connectivity_page_pairs_aligned_with_as_trained(store):
+    first = next(store.study.runs())
+    connect(store, first, {(0, 1, False): 0.5, (0, 1, True): 0.125, (0, 2, False): 0.0, (0, 2, True): 0.0})
+    page = pages(store)["connectivity_study"]
+    every, changes = tables_in(page)
+    assert [row["Aligned"] for row in every] == ["no", "yes"]
+    assert every[0]["Max train barrier"] == "0.500"
+    assert numbers(changes[0]["change"])[0] == pytest.approx(-0.188)
+    assert "lowered the train barrier of 1 and the test barrier of 1 out of 2 pairs" in page
+    connect(store, first, {(0, 1, False): 0.5})
+    assert "aligned, pair by pair" not in pages(store)["connectivity_study"]
+
+
+def test_links_lead_to_what_is_there(store):
+    runs = list(store.study.runs())
+    connectivity = store.configuration_figure_folder(runs[0]) / "connectivity" / "seed=0_to_seed=1"
+    for file in (store.figure_folder(runs[1]) / "pca" / "plane_contour.png", connectivity / "connectivity_loss.png"):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    written = pages(store)
+    links = {name: re.findall(r"\]\(([^)]+)\)", page) for name, page in written.items()}
+    assert all((store.root / target).exists() for targets in links.values() for target in targets)
+    assert any(target.endswith("pca/plane_contour.png") for target in links["depth_study"])
+    assert any(target.endswith("connectivity_loss.png") for target in links["connectivity_study"])
+    assert (
+        "\n- depth 1 (moons · 1x50 · relu · adam · weight decay 0.0001 · seed 1): [plane contour]("
+        in (written["depth_study"])
+    )
+
+
+def test_weight_decay_is_named_where_there_are_several(tmp_path):
+    store = make_store(tmp_path, training={"weight_decays": [0.0, 1e-3], "seeds": [0, 1]})
+    train_all(store)
+    written = pages(store)
+    assert {row["Weight decay"] for row in tables_in(written["summary"])[0]} == {"0", "0.001"}
+    assert "all weight decays included" in written["depth_study"]

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, hessian
+from torch.nn.utils import vector_to_parameters
+
+from lossatlas import loss as loss_module
+from lossatlas import toys
+from lossatlas.curvature import Hessian, dense_hessian
+from lossatlas.loss import Loss
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit in a dependency of curvlinops
+    from curvlinops import HessianLinearOperator
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch.func.jvp's decompositions
+
+ACTIVATIONS = {"tanh": nn.Tanh, "gelu": nn.GELU}
+
+
+@pytest.fixture(params=ACTIVATIONS.values(), ids=ACTIVATIONS)
+def network(request):
+    return nn.Sequential(nn.Linear(2, 4), request.param(), nn.Linear(4, 3), request.param(), nn.Linear(3, 2)).double()
+
+
+@pytest.fixture(params=[True, False], ids=["ragged", "one batch"])
+def batches(request, ragged, moons):
+    return ragged if request.param else [moons]
+
+
+@pytest.fixture
+def case(network, batches, generator):
+    loss = Loss.of(network, batches, nn.CrossEntropyLoss())
+    return loss, torch.randn(loss.layout.size, generator=generator, dtype=torch.float64)
+
+
+def reference(network, moons, layout, theta):
+    """Forward over reverse mode, on all data at once."""
+
+    def whole(vector):
+        output = functional_call(network, layout.unflatten(vector), (moons[0],))
+        return nn.functional.cross_entropy(output, moons[1])
+
+    return hessian(whole)(theta)
+
+
+def test_dense_against_torch_func(case, network, moons):
+    loss, theta = case
+    expected = reference(network, moons, loss.layout, theta)
+    found = dense_hessian(loss, theta)
+    assert found.shape == (loss.layout.size, loss.layout.size)
+    assert torch.allclose(found, expected, rtol=1e-10, atol=1e-13)
+    assert torch.allclose(found, found.T, atol=1e-14)
+
+
+def test_products_against_curvlinops(case, network, batches, generator):
+    loss, theta = case
+    vectors = torch.randn(3, loss.layout.size, generator=generator, dtype=torch.float64)
+    vector_to_parameters(theta, network.parameters())
+    operator = HessianLinearOperator(
+        network, nn.CrossEntropyLoss(), [p for p in network.parameters() if p.requires_grad], batches
+    )
+    assert torch.allclose(Hessian(loss, theta)(vectors), (operator @ vectors.T).T, rtol=1e-9, atol=1e-12)
+
+
+def test_products_against_finite_differences_of_the_loss(case, generator):
+    """vᵀHv is (L(θ+hv) − 2L(θ) + L(θ−hv)) / h² up to h²/12 |L''''| + 4ε|L|/h²: 1e-6 at h = 1e-4, ‖v‖ = 1."""
+    loss, theta = case
+    product = Hessian(loss, theta)
+    for v in torch.randn(4, loss.layout.size, generator=generator, dtype=torch.float64):
+        v = v / v.norm()
+        ahead, here, behind = loss(torch.stack([theta + 1e-4 * v, theta, theta - 1e-4 * v]))
+        assert float(product(v[None])[0] @ v) == pytest.approx(float(ahead - 2 * here + behind) / 1e-8, abs=1e-6)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 5000, 2**30])
+def test_a_block_equals_its_rows_one_at_a_time(network, batches, generator, monkeypatch, chunk_bytes):
+    monkeypatch.setattr(loss_module, "CHUNK_BYTES", chunk_bytes)
+    loss = Loss.of(network, batches, nn.CrossEntropyLoss())
+    theta = torch.randn(loss.layout.size, generator=generator, dtype=torch.float64)
+    vectors = torch.randn(5, loss.layout.size, generator=generator, dtype=torch.float64)
+    product = Hessian(loss, theta)
+    block = product(vectors)
+    for row, vector in zip(block, vectors, strict=True):
+        assert torch.allclose(product(vector[None])[0], row, rtol=1e-11, atol=1e-14)
+    assert torch.allclose(product(vectors), block, rtol=1e-13, atol=1e-15)  # the kept graph can be used again
+
+
+def test_a_convolution_with_batch_norm(generator):
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.GELU(), nn.Flatten(), nn.Linear(8, 2)).double()
+    x = torch.randn(7, 1, 4, 4, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 2, (7,), generator=generator)
+    loss = Loss.of(network, list(zip(x.split(3), y.split(3), strict=True)), nn.CrossEntropyLoss())
+    theta = torch.randn(loss.layout.size, generator=generator, dtype=torch.float64)
+    network.eval()
+    expected = reference(network, (x, y), loss.layout, theta)
+    assert torch.allclose(dense_hessian(loss, theta), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_linear_regression_has_a_known_hessian(generator):
+    x = torch.randn(13, 4, generator=generator, dtype=torch.float64)
+    y = torch.randn(13, 1, generator=generator, dtype=torch.float64)
+    loss = toys.linear_regression(x, y)
+    for theta in torch.randn(2, 4, generator=generator, dtype=torch.float64):
+        assert torch.allclose(dense_hessian(loss, theta), 2 * x.T @ x / 13, rtol=1e-12)
+    split = Loss.of(loss.module, list(zip(x.split(5), y.split(5), strict=True)), nn.MSELoss())
+    assert torch.allclose(dense_hessian(split, theta), 2 * x.T @ x / 13, rtol=1e-12)
+
+
+def test_a_quadratic_is_its_matrix():
+    matrix = torch.tensor([[2.0, 1.0, 0.0], [1.0, -3.0, 0.5], [0.0, 0.5, 0.0]], dtype=torch.float64)
+    assert torch.allclose(dense_hessian(toys.quadratic(matrix), torch.ones(3, dtype=torch.float64)), matrix)
+
+
+@pytest.mark.parametrize("split", [10, 4])
+def test_a_loss_linear_in_theta_has_none(generator, split):
+    x = torch.randn(10, 3, generator=generator, dtype=torch.float64)
+    data = list(zip(x.split(split), torch.zeros(10, 1).split(split), strict=True))
+    loss = Loss.of(nn.Linear(3, 1, dtype=torch.float64), data, lambda output, _: output.mean())
+    assert torch.equal(dense_hessian(loss, torch.ones(4, dtype=torch.float64)), torch.zeros(4, 4, dtype=torch.float64))
+
+
+def test_a_parameter_that_does_nothing_has_a_zero_row(generator):
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.idle = nn.Parameter(torch.ones(2, dtype=torch.float64))
+            self.map = nn.Linear(2, 1, bias=False, dtype=torch.float64)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.map(x)
+
+    x = torch.randn(6, 2, generator=generator, dtype=torch.float64)
+    found = dense_hessian(Loss.of(Idle(), (x, torch.zeros(6, 1)), nn.MSELoss()), torch.ones(4, dtype=torch.float64))
+    expected = torch.zeros(4, 4, dtype=torch.float64)
+    expected[2:, 2:] = 2 * x.T @ x / 6
+    assert torch.allclose(found, expected, rtol=1e-12)
+
+
+def test_the_point_is_theta_and_stays_unchanged(case):
+    loss, theta = case
+    before = theta.clone()
+    product = Hessian(loss, theta)
+    vectors = torch.eye(loss.layout.size, dtype=torch.float64)[:2]
+    first = product(vectors)
+    assert torch.equal(theta, before)
+    assert not theta.requires_grad
+    assert theta.grad is None
+    theta += 1  # the caller goes on training
+    assert torch.allclose(product(vectors), first, rtol=1e-13)
+
+
+def test_another_networks_theta_is_an_error(loss):
+    with pytest.raises(ValueError, match="but the module has 27 parameters"):
+        Hessian(loss, torch.zeros(26))
+
+
+def test_a_float32_loss_multiplies_in_float32(moons):
+    network = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))
+    single = Loss.of(network, (moons[0].float(), moons[1]), nn.CrossEntropyLoss())
+    vectors = torch.eye(single.layout.size, dtype=torch.float64)
+    found = Hessian(single, single.theta)(vectors)
+    assert found.dtype == torch.float32
+    double = dense_hessian(single.to(torch.float64), single.theta)
+    assert np.allclose(found, double, atol=1e-6)

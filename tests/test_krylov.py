@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from lossatlas.krylov import extremal_eigenpairs, trace
+
+
+def seed(number: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
+def rotated(spectrum, number: int = 1) -> torch.Tensor:
+    """A full symmetric matrix with exactly this spectrum, up to rounding."""
+    values = torch.as_tensor(spectrum, dtype=torch.float64)
+    q = torch.linalg.qr(torch.randn(len(values), len(values), generator=seed(number), dtype=torch.float64)).Q
+    matrix = (q * values) @ q.T
+    return (matrix + matrix.T) / 2
+
+
+def pairs_of(matrix, largest, smallest=0, **options):
+    options = {"generator": seed(), **options}
+    return extremal_eigenpairs(lambda rows: rows @ matrix, len(matrix), largest=largest, smallest=smallest, **options)
+
+
+SPECTRA = {
+    "signs tie": [2, -2, 0.1],
+    "signs nearly tie": [3, -2.9],
+    "signs tie in many dimensions": [2, -2, *np.linspace(-1, 1, 80)],
+    "all negative": -np.geomspace(1e-3, 5, 40),
+    "tiny": 1e-7 * np.linspace(-1, 3, 50),
+    "tinier": [1e-6, 5e-7, 1e-13],
+    "huge": 1e12 * np.linspace(-1, 3, 50),
+    "cluster": [*(5 + 1e-3 * np.arange(4)), *np.linspace(0, 1, 100)],
+    "outliers and a bulk at zero": [100, 30, 10, -4, *np.zeros(150)],
+    "decay": 1 / np.arange(1, 121),
+    "one": [-3.0],
+    "two": [1.0, 4.0],
+}
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA)
+@pytest.mark.parametrize("rotate", [False, True], ids=["diagonal", "full"])
+def test_both_ends_against_a_dense_solver(spectrum, rotate):
+    matrix = rotated(spectrum) if rotate else torch.diag(torch.as_tensor(spectrum, dtype=torch.float64))
+    expected = np.linalg.eigvalsh(matrix.numpy())
+    largest, smallest = min(4, len(expected)), min(2, len(expected) - min(4, len(expected)))
+    pairs = pairs_of(matrix, largest, smallest, tol=1e-9, max_products=1000)
+    assert pairs.converged
+    bound = 1e-8 * np.abs(expected).max()
+    assert np.allclose(pairs.largest, expected[::-1][:largest], rtol=0, atol=bound)
+    assert np.allclose(pairs.smallest, expected[:smallest], rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-8])
+@pytest.mark.parametrize("spectrum", [np.linspace(-1, 3, 300), 1 / np.arange(1, 301)], ids=["even", "decay"])
+def test_residuals_are_true_and_bound_the_error(spectrum, tol):
+    matrix = rotated(spectrum)
+    pairs = pairs_of(matrix, 3, 2, tol=tol, max_products=2000)
+    scale = np.abs(spectrum).max()
+    v = pairs.largest_vectors
+    true = (v @ matrix - pairs.largest[:, None] * v).norm(dim=1)
+    assert np.allclose(pairs.largest_residuals, true, rtol=1e-6, atol=1e-12 * scale)
+    assert pairs.converged
+    residuals = torch.cat([pairs.largest_residuals, pairs.smallest_residuals])
+    assert float(residuals.max()) <= tol * scale
+    values = np.linalg.eigvalsh(matrix.numpy())
+    for found, residual in zip(torch.cat([pairs.largest, pairs.smallest]), residuals, strict=True):
+        assert np.abs(values - float(found)).min() <= float(residual) + 1e-12 * scale
+
+
+def test_vectors_are_orthonormal_even_in_a_cluster():
+    pairs = pairs_of(rotated(SPECTRA["cluster"]), 4, tol=1e-6, max_products=1000)
+    assert torch.allclose(
+        pairs.largest_vectors @ pairs.largest_vectors.T, torch.eye(4, dtype=torch.float64), atol=1e-10
+    )
+
+
+MULTIPLE = {
+    "three values, two wanted": ([5.0, 5.0, 4.0, 4.0, *[1.0] * 60], 2),
+    "three values, three wanted": ([5.0, 5.0, 4.0, 4.0, *[1.0] * 60], 3),
+    "three values, five wanted": ([5.0, 5.0, 4.0, 4.0, *[1.0] * 60], 5),
+    "identity": ([1.0] * 40, 5),
+    "twice the top of a bulk": ([5.0, 5.0, *np.linspace(0, 3, 58)], 3),
+    "thrice the top of a bulk": ([5.0, 5.0, 5.0, *np.linspace(0, 3, 57)], 4),
+    "twice the top of a long decay": ([5.0, 5.0, *(3 / np.arange(1, 200))], 3),
+    "rank two": ([7.0, 7.0, *[0.0] * 90], 3),
+}
+
+
+@pytest.mark.parametrize(("spectrum", "largest"), MULTIPLE.values(), ids=MULTIPLE)
+@pytest.mark.parametrize("tol", [1e-4, 1e-8])
+def test_equal_eigenvalues_are_found_as_often_as_they_occur(spectrum, largest, tol):
+    """A diagonal matrix: no rounding of a rotation splits the copies apart."""
+    diagonal = torch.tensor(spectrum, dtype=torch.float64)
+    pairs = extremal_eigenpairs(
+        lambda rows: rows * diagonal, len(spectrum), largest=largest, generator=seed(), tol=tol, max_products=1000
+    )
+    expected = np.sort(spectrum)[::-1][:largest]
+    assert not pairs.converged or np.allclose(pairs.largest, expected, atol=5 * tol)
+    assert pairs.converged
+
+
+def test_equal_eigenvalues_at_the_lower_end():
+    diagonal = torch.tensor([-5.0, -5.0, *[0.0, 1.0] * 30], dtype=torch.float64)
+    pairs = extremal_eigenpairs(lambda rows: rows * diagonal, 62, largest=1, smallest=3, generator=seed())
+    assert np.allclose(pairs.smallest, [-5, -5, 0], atol=1e-3)
+
+
+def test_a_simple_eigenvalue_has_no_ghosts():
+    """Lanczos without re-orthogonalisation finds the outlier again and again."""
+    matrix = rotated([1000.0, *np.linspace(0, 1, 150)])
+    pairs = pairs_of(matrix, 4, tol=1e-10, max_products=2000)
+    assert int((pairs.largest > 500).sum()) == 1
+
+
+def test_every_eigenvalue_of_a_small_matrix():
+    matrix = rotated(np.linspace(-2, 5, 9))
+    pairs = pairs_of(matrix, 6, 3, tol=1e-10)
+    assert np.allclose(torch.cat([pairs.smallest, pairs.largest.flip(0)]), np.linspace(-2, 5, 9), atol=1e-10)
+    assert pairs.products == 9
+
+
+@pytest.mark.parametrize("size", [1, 5, 70])
+def test_the_zero_matrix(size):
+    pairs = pairs_of(torch.zeros(size, size, dtype=torch.float64), min(3, size))
+    assert pairs.converged
+    assert torch.equal(pairs.largest, torch.zeros(min(3, size), dtype=torch.float64))
+    assert torch.equal(pairs.largest_residuals, pairs.largest)
+
+
+def test_thick_restarts_reach_the_ends_of_a_slow_spectrum():
+    """A reflected diagonal of size 2000; another library (ARPACK) on the same product."""
+    spectrum = torch.cat(
+        [1 / (1 + torch.arange(1900, dtype=torch.float64) / 30), -torch.linspace(0, 0.2, 100).double()]
+    )
+    u = torch.randn(2000, generator=seed(3), dtype=torch.float64)
+    u /= u.norm()
+
+    def reflect(rows):
+        return rows - 2 * (rows @ u)[:, None] * u
+
+    def product(rows):
+        return reflect(reflect(rows) * spectrum)
+
+    pairs = extremal_eigenpairs(product, 2000, largest=4, smallest=2, generator=seed(), tol=1e-7, max_products=3000)
+    assert pairs.converged
+    assert pairs.products > 2 * 6 + 40 + 20  # restarted more than once
+    operator = LinearOperator(
+        (2000, 2000), matvec=lambda x: product(torch.tensor(x).reshape(1, -1))[0].numpy(), dtype=float
+    )
+    top = eigsh(operator, 4, which="LA", return_eigenvectors=False)[::-1]
+    bottom = eigsh(operator, 2, which="SA", return_eigenvectors=False)
+    assert np.allclose(pairs.largest, top, atol=1e-7)
+    assert np.allclose(pairs.smallest, np.sort(bottom), atol=1e-7)
+    assert np.allclose(pairs.largest, spectrum.sort(descending=True).values[:4], atol=1e-7)
+    v = pairs.largest_vectors
+    assert np.allclose((product(v) - pairs.largest[:, None] * v).norm(dim=1), pairs.largest_residuals, atol=1e-10)
+
+
+def test_too_few_products_are_not_called_converged():
+    pairs = pairs_of(rotated(np.linspace(0, 1, 200)), 2, 1, max_products=6)
+    assert not pairs.converged
+    assert pairs.products == 6
+    assert float(torch.cat([pairs.largest_residuals, pairs.smallest_residuals]).max()) > 1e-4
+    v = pairs.largest_vectors
+    true = (v @ rotated(np.linspace(0, 1, 200)) - pairs.largest[:, None] * v).norm(dim=1)
+    assert np.allclose(pairs.largest_residuals, true, rtol=1e-9)
+
+
+def test_products_are_counted():
+    calls = []
+    matrix = rotated(np.linspace(0, 1, 90))
+    pairs = extremal_eigenpairs(
+        lambda rows: calls.append(len(rows)) or rows @ matrix, 90, largest=2, generator=seed(), max_products=500
+    )
+    assert pairs.products == sum(calls)
+
+
+def test_the_same_seed_gives_the_same_bits():
+    matrix = rotated(np.linspace(0, 1, 90))
+    one, two = (pairs_of(matrix, 3, 1, generator=seed(5)) for _ in range(2))
+    assert torch.equal(one.largest, two.largest)
+    assert torch.equal(one.largest_vectors, two.largest_vectors)
+
+
+@pytest.mark.parametrize(("largest", "smallest"), [(4, 0), (2, 2), (0, 0)])
+def test_more_eigenvalues_than_there_are_is_an_error(largest, smallest):
+    with pytest.raises(ValueError, match=rf"wanted {largest} \+ {smallest} eigenvalues of a matrix of size 3"):
+        pairs_of(torch.eye(3, dtype=torch.float64), largest, smallest)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_product_that_is_not_finite_is_an_error(bad):
+    with pytest.raises(ValueError, match="the product with a vector is not finite"):
+        extremal_eigenpairs(lambda rows: rows * bad, 5, largest=1, generator=seed())
+
+
+entries = st.lists(st.floats(-10, 10), min_size=21, max_size=21)
+
+
+@settings(deadline=None, max_examples=30)
+@given(entries, st.floats(-20, 20))
+def test_adding_a_multiple_of_the_identity_shifts_every_eigenvalue(values, shift):
+    matrix = torch.zeros(6, 6, dtype=torch.float64)
+    rows, columns = torch.tril_indices(6, 6)
+    matrix[rows, columns] = torch.tensor(values, dtype=torch.float64)
+    matrix = matrix + matrix.tril(-1).T
+    plain = pairs_of(matrix, 4, 2, tol=1e-12)
+    moved = pairs_of(matrix + shift * torch.eye(6, dtype=torch.float64), 4, 2, tol=1e-12)
+    assert np.allclose(moved.largest, plain.largest + shift, atol=1e-10)
+    assert np.allclose(moved.smallest, plain.smallest + shift, atol=1e-10)
+    assert np.allclose(plain.largest, np.linalg.eigvalsh(matrix.numpy())[::-1][:4], atol=1e-10)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=30))
+def test_the_negated_matrix_has_its_ends_swapped(spectrum):
+    matrix = rotated(spectrum)
+    plain, negated = pairs_of(matrix, 1, 1, tol=1e-10), pairs_of(-matrix, 1, 1, tol=1e-10)
+    assert np.allclose(negated.largest, -plain.smallest, atol=1e-8)
+    assert np.allclose(negated.smallest, -plain.largest, atol=1e-8)
+
+
+def hutchinson_variance(matrix: torch.Tensor) -> float:
+    """Of gᵀAg for Rademacher g: 2 Σ_{i≠j} A_ij² (Avron and Toledo 2011)."""
+    return 2 * float((matrix**2).sum() - (matrix.diagonal() ** 2).sum())
+
+
+def estimates(matrix, samples, count, **options):
+    found = [
+        trace(lambda rows: rows @ matrix, len(matrix), samples=samples, generator=seed(number), **options)
+        for number in range(count)
+    ]
+    return np.array(found).T  # (2, count): values, standard errors
+
+
+MATRIX = rotated(np.linspace(-2, 6, 20))
+
+
+def test_the_trace_is_unbiased_and_its_error_calibrated():
+    samples, count = 10, 400
+    values, errors = estimates(MATRIX, samples, count)
+    variance = hutchinson_variance(MATRIX)
+    z = (values.mean() - float(MATRIX.trace())) / math.sqrt(variance / (samples * count))
+    assert abs(z) < 4
+    assert values.var(ddof=1) == pytest.approx(variance / samples, rel=0.3)  # χ² with 399 degrees: ±7 %
+    assert (errors**2).mean() == pytest.approx(variance / samples, rel=0.1)  # χ² with 3600 degrees: ±2.4 %
+    z_scores = (values - float(MATRIX.trace())) / errors
+    assert 0.90 < (np.abs(z_scores) < 2.26).mean() < 0.98  # Student's t with 9 degrees: 0.95
+
+
+def test_the_deflated_trace_is_unbiased_for_any_span():
+    q = torch.linalg.qr(torch.randn(20, 3, generator=seed(9), dtype=torch.float64)).Q.T
+    rest = torch.eye(20, dtype=torch.float64) - q.T @ q
+    variance = hutchinson_variance(rest @ MATRIX @ rest)
+    values, errors = estimates(MATRIX, 10, 400, deflate=q)
+    assert abs(values.mean() - float(MATRIX.trace())) < 4 * math.sqrt(variance / 4000)
+    assert (errors**2).mean() == pytest.approx(variance / 10, rel=0.1)
+
+
+def test_deflation_takes_the_outliers_out_of_the_error():
+    matrix = rotated([500.0, 200.0, *np.linspace(0, 1, 60)])
+    vectors = torch.linalg.eigh(matrix).eigenvectors[:, -2:].T
+    plain, deflated = (
+        trace(lambda rows: rows @ matrix, 62, samples=30, generator=seed(), deflate=d) for d in (None, vectors)
+    )
+    assert deflated[1] < plain[1] / 20
+    assert abs(deflated[0] - float(matrix.trace())) < 5 * deflated[1]
+
+
+def test_the_deflated_trace_of_a_low_rank_is_exact():
+    matrix = rotated([9.0, -4.0, 1.0, *[0.0] * 40])
+    values, vectors = torch.linalg.eigh(matrix)
+    span = vectors[:, values.abs() > 0.5].T
+    value, error = trace(lambda rows: rows @ matrix, 43, samples=5, generator=seed(), deflate=span)
+    assert value == pytest.approx(6, abs=1e-11)
+    assert error < 1e-11
+
+
+def test_the_trace_of_a_diagonal_is_exact():
+    diagonal = torch.linspace(-3, 8, 12, dtype=torch.float64)
+    value, error = trace(lambda rows: rows * diagonal, 12, samples=2, generator=seed())
+    assert value == pytest.approx(float(diagonal.sum()), rel=1e-13)
+    assert error == pytest.approx(0, abs=1e-12)
+
+
+def test_one_sample_has_no_standard_error():
+    with pytest.raises(ValueError, match="samples is 1: wanted at least 2"):
+        trace(lambda rows: rows, 3, samples=1, generator=seed())
+
+
+def test_the_trace_of_nan_is_nan_or_an_error():
+    value, error = trace(lambda rows: rows * math.nan, 3, samples=3, generator=seed())
+    assert math.isnan(value)
+    assert math.isnan(error)

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import vector_to_parameters
+
+from lossatlas import loss as loss_module
+from lossatlas.loss import Loss, accuracy
+from lossatlas.paths import Affine, centered
+
+
+def by_hand(module, theta, inputs, targets):
+    """The mean loss and the accuracy on all data, through the module's own forward."""
+    module = copy.deepcopy(module).eval()
+    vector_to_parameters(theta, module.parameters())
+    with torch.no_grad():
+        output = module(inputs)
+    return float(nn.functional.cross_entropy(output, targets)), float((output.argmax(1) == targets).double().mean())
+
+
+def test_ragged_batches_weigh_by_their_examples(loss, mlp, moons, theta):
+    expected, share = by_hand(mlp, theta, *moons)
+    values = loss.evaluate(theta[None])
+    assert values["loss"].item() == pytest.approx(expected, rel=1e-13)
+    assert values["accuracy"].item() == pytest.approx(share, abs=1e-15)
+    assert loss.examples == 37
+    assert loss.batches == 3
+
+
+def test_one_batch_of_one_example_weighs_one_example(mlp, moons, theta):
+    inputs, targets = moons
+    halves = Loss.of(mlp, [(inputs[:36], targets[:36]), (inputs[36:], targets[36:])], nn.CrossEntropyLoss())
+    assert halves(theta).item() == pytest.approx(by_hand(mlp, theta, *moons)[0], rel=1e-13)
+
+
+def test_the_modules_own_parameters_are_kept(loss, mlp, moons):
+    own = torch.nn.utils.parameters_to_vector(mlp.parameters()).detach()
+    assert torch.equal(loss.theta, own)
+    assert loss(loss.theta).item() == pytest.approx(by_hand(mlp, own, *moons)[0], rel=1e-13)
+
+
+def test_a_stack_equals_its_members_one_by_one(loss, mlp, moons, generator):
+    points = torch.randn(7, loss.layout.size, generator=generator, dtype=torch.float64)
+    stacked = loss.evaluate(points)
+    for index, point in enumerate(points):
+        expected, share = by_hand(mlp, point, *moons)
+        assert stacked["loss"][index].item() == pytest.approx(expected, rel=1e-12)
+        assert stacked["accuracy"][index].item() == pytest.approx(share, abs=1e-15)
+        assert loss(point).item() == pytest.approx(expected, rel=1e-12)
+    assert loss(points).shape == (7,)
+    assert loss(points[0]).shape == ()
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 10_000, 2**30])
+def test_the_chunk_changes_nothing(mlp, ragged, theta, generator, monkeypatch, chunk_bytes):
+    points = theta + torch.randn(5, len(theta), generator=generator, dtype=torch.float64)
+    expected = Loss.of(mlp, ragged, nn.CrossEntropyLoss())(points)
+    monkeypatch.setattr(loss_module, "CHUNK_BYTES", chunk_bytes)
+    other = Loss.of(mlp, ragged, nn.CrossEntropyLoss())
+    assert torch.allclose(other(points), expected, rtol=1e-13, atol=0)
+    assert (other.chunk == 1) == (chunk_bytes == 1)
+
+
+def test_the_metric_comes_from_the_same_pass(moons):
+    class Counting(nn.Module):
+        calls = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(2, 2, dtype=torch.float64)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            Counting.calls += 1
+            return self.linear(x)
+
+    def passes(metrics) -> int:
+        loss = Loss.of(Counting(), moons, nn.CrossEntropyLoss(), metrics=metrics)
+        loss.evaluate(loss.theta[None])  # measures the chunk, too
+        Counting.calls = 0
+        loss.evaluate(loss.theta.repeat(4, 1))
+        return Counting.calls
+
+    assert passes({"accuracy": accuracy}) == passes({})
+
+
+def test_accuracy_counts():
+    output = torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+    assert accuracy(output, torch.tensor([1, 0, 0, 0])).item() == 0.75
+
+
+def test_nan_stays_at_its_point(loss, theta):
+    points = theta.repeat(4, 1)
+    points[2, 0] = torch.nan
+    values = loss(points)
+    assert torch.equal(torch.isnan(values), torch.tensor([False, False, True, False]))
+    assert torch.allclose(values[[0, 1, 3]], loss(theta), rtol=1e-13, atol=0)
+
+
+def test_infinity_stays_infinite():
+    loss = Loss.of(nn.Linear(1, 1, bias=False), (torch.ones(2, 1), torch.zeros(2, 1)), nn.MSELoss())
+    assert torch.equal(loss(torch.tensor([[1e30], [1.0]])), torch.tensor([torch.inf, 1.0], dtype=torch.float64))
+
+
+def test_sums_are_in_float64(moons):
+    """float32 members, yet the weights and the sum over batches lose nothing."""
+    module = nn.Linear(2, 2)
+    inputs, targets = moons[0].float(), moons[1]
+    loss = Loss.of(module, list(zip(inputs.split(16), targets.split(16), strict=True)), nn.CrossEntropyLoss())
+    with torch.no_grad():
+        expected = sum(
+            float(nn.functional.cross_entropy(module(x), y)) * len(x)
+            for x, y in zip(inputs.split(16), targets.split(16), strict=True)
+        )
+    value = loss(loss.theta)
+    assert value.dtype == torch.float64
+    assert value.item() == pytest.approx(expected / 37, rel=2e-7)
+
+
+def test_to_float64_changes_only_the_precision(moons):
+    inputs, targets = moons[0].float(), moons[1]
+    single = Loss.of(
+        nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)), (inputs, targets), nn.CrossEntropyLoss()
+    )
+    double = single.to(torch.float64)
+    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
+    assert double.layout == single.layout
+    assert torch.equal(double.theta, single.theta.double())
+    assert double(single.theta).item() == pytest.approx(
+        by_hand(double.module, double.theta, inputs.double(), targets)[0], rel=1e-13
+    )
+    assert single.dtype == torch.float32
+    assert next(single.module.parameters()).dtype == torch.float32
+
+
+def test_the_gradient_is_the_central_difference(loss, theta, generator):
+    """|(L(θ+hv) − L(θ−hv)) / 2h − ∇L·v| is at most h²/6 |L'''| + ε|L|/h: 1e-9 at h = 1e-5."""
+    gradient = loss.gradient(theta)
+    h = 1e-5
+    for axis in range(loss.layout.size):
+        step = torch.zeros_like(theta)
+        step[axis] = h
+        difference = (loss(theta + step) - loss(theta - step)) / (2 * h)
+        assert gradient[axis].item() == pytest.approx(difference.item(), abs=1e-9)
+
+
+def test_the_gradient_of_a_linear_regression_is_known(generator):
+    x = torch.randn(11, 3, generator=generator, dtype=torch.float64)
+    y = torch.randn(11, 1, generator=generator, dtype=torch.float64)
+    module = nn.Linear(3, 1, bias=False, dtype=torch.float64)
+    loss = Loss.of(module, list(zip(x.split(4), y.split(4), strict=True)), nn.MSELoss())
+    w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    assert torch.allclose(loss.gradient(w), 2 * x.T @ (x @ w - y[:, 0]) / 11, rtol=1e-12)
+
+
+def test_batch_losses_add_up(loss, theta):
+    assert sum(float(share) for share in loss.batch_losses(theta)) == pytest.approx(loss(theta).item(), rel=1e-13)
+
+
+def test_batch_norm_uses_the_stored_statistics_and_keeps_them(generator):
+    module = nn.Sequential(nn.Linear(2, 3, dtype=torch.float64), nn.BatchNorm1d(3, dtype=torch.float64))
+    norm = module[1]
+    norm.running_mean.copy_(torch.tensor([1.0, -2.0, 0.5]))
+    norm.running_var.copy_(torch.tensor([4.0, 0.25, 1.0]))
+    module.train()
+    x = torch.randn(9, 2, generator=generator, dtype=torch.float64)
+    y = torch.randn(9, 3, generator=generator, dtype=torch.float64)
+    loss = Loss.of(module, list(zip(x.split(4), y.split(4), strict=True)), nn.MSELoss())
+    theta = torch.randn(loss.layout.size, generator=generator, dtype=torch.float64)
+    w, b, scale, shift = theta[:6].reshape(3, 2), theta[6:9], theta[9:12], theta[12:]
+    mean, var = torch.tensor([[1.0, -2.0, 0.5], [4.0, 0.25, 1.0]], dtype=torch.float64)
+    expected = (((x @ w.T + b - mean) / (var + 1e-5).sqrt() * scale + shift - y) ** 2).mean()
+    assert loss(theta).item() == pytest.approx(expected.item(), rel=1e-12)
+    loss.gradient(theta)
+    assert module.training
+    assert int(norm.num_batches_tracked) == 0
+    assert torch.equal(norm.running_mean, mean)
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_dropout_is_off(moons):
+    module = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2, dtype=torch.float64)).train()
+    loss = Loss.of(module, moons, nn.CrossEntropyLoss())
+    assert loss(loss.theta).item() == pytest.approx(by_hand(module, loss.theta, *moons)[0], rel=1e-13)
+
+
+def test_training_on_leaves_the_loss_alone(loss, mlp, theta):
+    before = loss(theta)
+    with torch.no_grad():
+        for parameter in mlp.parameters():
+            parameter.zero_()
+    assert torch.equal(loss(theta), before)
+    assert not torch.equal(loss.theta, torch.zeros_like(loss.theta))
+
+
+def test_tied_parameters_move_together():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(1, 1, bias=False)
+            self.b = nn.Linear(1, 1, bias=False)
+            self.b.weight = self.a.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(self.a(x))
+
+    loss = Loss.of(Twice(), (torch.ones(2, 1), torch.zeros(2, 1)), nn.MSELoss())
+    assert loss(torch.tensor([3.0])).item() == 81  # (w²)²
+    assert loss.gradient(torch.tensor([3.0])).tolist() == [108]  # 4w³
+
+
+def test_frozen_parameters_stay_where_they_are():
+    module = nn.Linear(1, 1)
+    with torch.no_grad():
+        module.bias.fill_(2)
+    module.bias.requires_grad_(False)
+    loss = Loss.of(module, (torch.ones(2, 1), torch.zeros(2, 1)), nn.MSELoss())
+    assert loss(torch.tensor([3.0])).item() == 25
+
+
+def test_points_may_be_made_lazily(loss, theta, generator):
+    basis = torch.randn(1, len(theta), generator=generator, dtype=torch.float64)
+    points = Affine(theta, basis, centered(1.0, 5)[:, None])
+    assert torch.allclose(loss.evaluate(points)["loss"], loss(points[0:5]), rtol=1e-13)
+
+
+def test_theta_may_ask_for_a_gradient(loss, theta):
+    asking = theta.clone().requires_grad_()
+    assert torch.equal(loss(asking), loss(theta))
+    assert torch.equal(loss.gradient(asking), loss.gradient(theta))
+    assert asking.grad is None
+    expected = loss.gradient(theta)
+    with torch.no_grad():
+        assert torch.equal(loss.gradient(theta), expected)
+
+
+@pytest.mark.parametrize("data", [[], [(torch.zeros(0, 2), torch.zeros(0))], (torch.zeros(0, 2), torch.zeros(0))])
+def test_no_examples_is_an_error(data):
+    with pytest.raises(ValueError, match="the data hold no examples"):
+        Loss.of(nn.Linear(2, 1), data, nn.MSELoss())
+
+
+def test_no_parameters_is_an_error(moons):
+    with pytest.raises(ValueError, match="Tanh has no parameter"):
+        Loss.of(nn.Tanh(), moons, nn.MSELoss())
+
+
+def test_inputs_and_targets_of_different_length_are_an_error():
+    with pytest.raises(ValueError, match="a batch has 3 inputs and 2 targets"):
+        Loss.of(nn.Linear(2, 1), (torch.zeros(3, 2), torch.zeros(2, 1)), nn.MSELoss())
+
+
+@pytest.mark.parametrize("call", [lambda loss, t: loss(t), lambda loss, t: loss.gradient(t)])
+def test_a_theta_of_another_network_is_an_error(loss, call):
+    with pytest.raises(ValueError, match="but the module has 27 parameters"):
+        call(loss, torch.zeros(26))
+
+
+def test_data_may_be_any_iterable_read_once(mlp, ragged, loss, theta):
+    assert torch.equal(Loss.of(mlp, iter(ragged), nn.CrossEntropyLoss())(theta), loss(theta))
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(torch.cat([x for x, _ in ragged]), torch.cat([y for _, y in ragged])), 16
+    )
+    before = torch.get_rng_state()
+    other = Loss.of(mlp, loader, nn.CrossEntropyLoss())
+    torch.set_rng_state(before)  # the loader's own draw
+    assert np.isclose(other(theta), loss(theta), rtol=1e-13)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+import xarray as xr
+
+from lossatlas import linear_connectivity, spectrum, toys
+from lossatlas.results import UNITS, load, save
+
+
+@pytest.fixture
+def result(generator):
+    """Numbers, a flag, counts, text along a dimension, attributes."""
+    matrix = torch.diag(torch.tensor([3.0, -1.0, 0.5, 0.0], dtype=torch.float64))
+    losses = {"train": toys.quadratic(matrix), "test": toys.quadratic(2 * matrix)}
+    return spectrum(losses, torch.zeros(4, dtype=torch.float64), k=2, samples=2, generator=generator)
+
+
+def test_what_was_saved_is_what_is_loaded(result, tmp_path):
+    save(result, tmp_path / "a.nc")
+    loaded = load(tmp_path / "a.nc")
+    xr.testing.assert_identical(loaded, result)
+    assert loaded.converged.dtype == bool
+
+
+def test_nan_and_infinity_survive(tmp_path):
+    result = xr.Dataset({"loss": ("alpha", [1.0, float("nan"), float("inf")])})
+    save(result, tmp_path / "a.nc")
+    xr.testing.assert_identical(load(tmp_path / "a.nc"), result)
+
+
+def test_the_same_result_gives_the_same_bytes(result, tmp_path):
+    save(result, tmp_path / "a.nc")
+    time.sleep(1.1)  # a time stamp has seconds
+    save(result.copy(deep=True), tmp_path / "b.nc")
+    assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
+
+
+def test_a_loaded_file_is_closed(result, tmp_path):
+    path = tmp_path / "a.nc"
+    save(result, path)
+    load(path)
+    save(result, path)  # an open handle would lock it
+    path.unlink()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.95])
+def test_a_broken_file_is_named(result, tmp_path, keep):
+    path = tmp_path / "broken.nc"
+    save(result, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
+    with pytest.raises(ValueError, match=r"broken\.nc is not a .* netCDF file"):
+        load(path)
+
+
+def test_text_is_no_result(tmp_path):
+    (tmp_path / "text.nc").write_text("no netCDF here\n" * 50)
+    with pytest.raises(ValueError, match=r"text\.nc is not a .* netCDF file"):
+        load(tmp_path / "text.nc")
+
+
+def test_a_missing_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none.nc")
+
+
+def test_every_description_has_a_name_and_a_unit():
+    assert all(set(entry) == {"long_name", "units"} and all(entry.values()) for entry in UNITS.values())
+
+
+def test_a_path_result_survives_too(tmp_path):
+    result = linear_connectivity(toys.bowl(2), torch.zeros(2), torch.ones(2), steps=5)
+    save(result, tmp_path / "a.nc")
+    xr.testing.assert_identical(load(tmp_path / "a.nc"), result)
