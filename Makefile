@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 OUT ?= reports
 
-.PHONY: install run test test-slow lint types imports lock clean
+.PHONY: install run test lint types imports lock clean
 
 install: .venv/installed
 
@@ -17,10 +17,7 @@ run: install
 	$(BIN)/lossatlas run moons --out $(OUT)
 
 test: lint types imports
-	$(BIN)/pytest src tests -m "not slow"
-
-test-slow: install
-	$(BIN)/pytest tests -m slow
+	$(BIN)/pytest src tests
 
 lint: install
 	$(BIN)/ruff check

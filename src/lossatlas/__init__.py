@@ -4,6 +4,7 @@ from lossatlas.loss import Loss, accuracy
 from lossatlas.parameters import Layout
 from lossatlas.probes.connectivity import linear_connectivity
 from lossatlas.probes.interpolation import interpolate
+from lossatlas.probes.regularization import interpolate_by_weight_decay, slice_by_weight_decay
 from lossatlas.probes.sharpness import epsilon_sharpness
 from lossatlas.probes.slices import random_line, random_plane
 from lossatlas.probes.spectrum import spectrum
@@ -15,9 +16,11 @@ __all__ = [
     "accuracy",
     "epsilon_sharpness",
     "interpolate",
+    "interpolate_by_weight_decay",
     "linear_connectivity",
     "random_line",
     "random_plane",
+    "slice_by_weight_decay",
     "spectrum",
     "trajectory_plane",
 ]

@@ -41,7 +41,7 @@ class Run:
     out: Path = Path("reports")
     """Folder of the results."""
     figures: bool = True
-    """Draw figures and write the Markdown pages; without, only measurements and tables."""
+    """Draw figures and write the report; without, only measurements and tables."""
     workers: Workers = 0
     """Processes that work at once, one thread each."""
     fields: Annotated[Study, tyro.conf.arg(name="")] = MOONS
@@ -49,7 +49,7 @@ class Run:
     def __call__(self, console: Console) -> int:
         # Once more, since a field given on the command line may not fit the others.
         study = Study.model_validate(self.fields.model_dump())
-        console.print(f"{study.name}: {len(list(study.runs()))} networks, results in {self.out}", highlight=False)
+        console.print(f"{study.name}: {len(study.all_runs())} networks, results in {self.out}", highlight=False)
         account = run_study(
             study,
             self.out,
@@ -62,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Report:
-    """Write the tables, figures and pages of a study again, from its folder alone."""
+    """Write the tables, figures and report of a study again, from its folder alone."""
 
     folder: tyro.conf.Positional[Path] = Path("reports")
     """The folder that `lossatlas run` wrote."""
@@ -124,7 +124,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _close(account: Account, console: Console) -> int:
     """Say what came of the work and what it took; the exit status tells whether something failed."""
     store = account.store
-    runs = list(store.study.runs())
+    runs = store.study.all_runs()
     trained = sum(map(store.trained, runs))
     console.print(
         f"{trained} of {len(runs)} networks trained, {len(account.diverged)} of them diverged", highlight=False
@@ -140,8 +140,9 @@ def _close(account: Account, console: Console) -> int:
         parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in account.worked.most_common())
         console.print(f"workers' time: {parts}", highlight=False)
     console.print(f"peak memory of one process: {account.peak_memory / 2**20:.0f} MiB", highlight=False)
-    if (page := store.root / "summary.md").is_file():
-        console.print(f"read {page}", highlight=False)
+    for page in ("report.html", "report.pdf", "summary.md"):
+        if (store.root / page).is_file():
+            console.print(f"read {store.root / page}", highlight=False)
     return FAILED if account.failures else FINISHED
 
 

@@ -34,6 +34,11 @@ CASES = {
         "loss",
         lambda result, path: (result.loss.sel(alpha=0), path[-1]),
     ),
+    "interpolate_by_weight_decay": Case(
+        lambda losses, path, _: lossatlas.interpolate_by_weight_decay(losses, path[:2], path[2:], (0, 0.1), steps=7),
+        "loss",
+        lambda result, path: (result.loss.sel(alpha=1, weight_decay=0.1), path[-1]),
+    ),
     "linear_connectivity": Case(
         lambda losses, path, _: lossatlas.linear_connectivity(losses, path[-1], path[0], steps=5),
         "loss",
@@ -52,6 +57,13 @@ CASES = {
         lambda losses, path, generator: lossatlas.random_plane(losses, path[-1], generator=generator, steps=5),
         "loss",
         lambda result, path: (result.loss.sel(alpha=0, beta=0), path[-1]),
+    ),
+    "slice_by_weight_decay": Case(
+        lambda losses, path, generator: lossatlas.slice_by_weight_decay(
+            losses, path[2:], (0, 0.1), generator=generator, steps=5
+        ),
+        "loss",
+        lambda result, path: (result.loss.sel(alpha=0, beta=0, weight_decay=0.1), path[-1]),
     ),
     "spectrum": Case(
         lambda losses, path, generator: lossatlas.spectrum(

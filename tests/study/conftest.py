@@ -39,6 +39,8 @@ samples = 4
 samples = 6
 [probes.connectivity]
 steps = 5
+[regularization]
+weight_decays = [0.0, 1e-2]
 """
 
 

@@ -25,7 +25,27 @@ def test_every_shipped_study_loads():
     [("shallow-small", (1, 50)), ("shallow-wide", (1, 500)), ("medium", (2, 100)), ("deep-small", (4, 100))],
 )
 def test_presets_have_the_names_of_the_seed(name, shape):
-    assert parse_architecture(name) == shape
+    assert parse_architecture(name) == ("mlp", *shape)
+
+
+def test_convnets_and_residual_networks_have_names():
+    assert parse_architecture("conv4x16") == ("conv", 4, 16)
+    assert str(parse_architecture("res03x064")) == "res3x64"
+
+
+def test_the_regularization_runs_are_beside_the_matrix():
+    study = Study.model_validate(
+        {
+            "model": {"architectures": ["1x4"], "activations": ["relu"]},
+            "training": {"weight_decays": [1e-4], "seeds": [0, 1]},
+            "regularization": {"weight_decays": [0.0, 1e-4], "seeds": [0]},
+        }
+    )
+    assert len(list(study.runs())) == 4
+    assert [(run.optimizer, run.weight_decay) for run in study.regularization_runs()] == [
+        (optimizer, decay) for optimizer in ("sgd", "adam") for decay in (0.0, 1e-4)
+    ]
+    assert len(study.all_runs()) == 6  # what both have is one network
 
 
 def test_depth_and_width_replace_those_of_the_architectures():

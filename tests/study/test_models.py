@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -13,6 +14,30 @@ def test_architecture_says_depth_and_width():
     assert [tuple(p.shape) for p in model.parameters() if p.ndim == 2] == [(250, 2), *[(250, 250)] * 3, (2, 250)]
     assert sum(isinstance(layer, nn.Tanh) for layer in model) == 4
     assert model(torch.zeros(7, 2)).shape == (7, 2)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "inputs", "weights"),
+    [
+        ("conv2x8", 2, [(8, 1, 3, 3), (8, 8, 3, 3), (2, 16)]),  # a 2x1 image is not halved
+        ("conv4x16", 256, [(16, 1, 3, 3), *[(16, 16, 3, 3)] * 3, (2, 16)]),  # 16x16 is halved four times
+        ("res3x32", 2, [(32, 2), *[(32, 32)] * 6, (2, 32)]),
+    ],
+)
+def test_convnets_and_residual_networks(architecture, inputs, weights):
+    model = build(architecture, "relu", inputs)
+    assert Counter(tuple(p.shape) for p in model.parameters() if p.ndim > 1) == Counter(weights)
+    assert model(torch.zeros(3, inputs)).shape == (3, 2)
+
+
+def test_a_residual_block_adds_to_what_comes_in():
+    model = build("res1x4", "relu", 2)
+    for name, parameter in model.named_parameters():
+        if ".inner." in name:
+            nn.init.zeros_(parameter)
+    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    plain = nn.Sequential(model[0], nn.ReLU(), model[-1])
+    torch.testing.assert_close(model(x), plain(x))
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])

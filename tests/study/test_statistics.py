@@ -12,6 +12,9 @@ from lossatlas.study.statistics import (
     bootstrap_mean,
     bootstrap_pair_mean,
     largest_rise,
+    pair_resampling_weights,
+    percentiles,
+    resampling_counts,
     unmatched,
 )
 
@@ -161,3 +164,42 @@ def test_basin_is_the_part_around_zero_and_ends_before_what_is_not_finite():
     assert basin_width(alpha, [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], rise=0.5) == 1  # not the basins beyond the walls
     assert basin_width(alpha, [0.0, np.nan, 0.0, 0.0, 0.0, np.inf, 0.0], rise=0.5) == 2
     assert np.isnan(basin_width(alpha, [0.0, 0.0, 0.0, np.nan, 0.0, 0.0, 0.0], rise=0.5))
+
+
+# Draws that several statistics share ---------------------------------------------------------------------------
+
+
+def test_counts_keep_the_size_of_every_stratum_and_give_the_same_interval():
+    values, strata = rng(9).exponential(size=12), np.array(list("abcaabbcbcac"))
+    counts = resampling_counts(strata, resamples=20_000, rng=rng())
+    assert counts is not None
+    for stratum in "abc":
+        assert (counts[:, strata == stratum].sum(axis=1) == 4).all()
+    found = bootstrap_mean(values, strata, resamples=20_000, rng=rng(1))
+    assert percentiles(counts @ values / 12) == pytest.approx((found.low, found.high), abs=0.02)
+    assert resampling_counts(["a", "a", "b"], rng=rng()) is None
+    assert resampling_counts([], rng=rng()) is None
+
+
+def test_pair_weights_are_those_of_the_pair_bootstrap_in_each_stratum():
+    pairs = list(itertools.combinations(range(4), 2))
+    values = rng(10).exponential(size=6)
+    weights = pair_resampling_weights(np.zeros(6), pairs, resamples=50_000, rng=rng())
+    assert weights is not None
+    assert weights.sum(axis=1) == pytest.approx(1)
+    found = bootstrap_pair_mean(values, pairs, resamples=50_000, rng=rng(1))
+    # There the resamples are means with one weight for each draw of a pair: the same within one stratum.
+    assert percentiles(weights @ values) == pytest.approx((found.low, found.high), abs=0.02)
+    # Two strata, one of another graph, rows mixed: each keeps its share.
+    strata = np.array([0, 1, 0, 1, 0, 1, 1])
+    mixed = [(0, 1), (5, 6), (0, 2), (6, 7), (1, 2), (7, 8), (5, 8)]
+    weights = pair_resampling_weights(strata, mixed, rng=rng())
+    assert weights is not None
+    assert weights[:, strata == 0].sum(axis=1) == pytest.approx(3 / 7)
+    assert pair_resampling_weights([0, 0, 0, 1], [(0, 1), (0, 2), (1, 2), (0, 1)], rng=rng()) is None
+    assert pair_resampling_weights([], np.empty((0, 2)), rng=rng()) is None
+
+
+def test_percentiles_of_what_is_not_finite_are_nan():
+    assert np.isnan(percentiles(np.array([1.0, np.nan, 2.0]))).all()
+    assert percentiles(np.arange(101.0), level=0.9) == pytest.approx((5, 95))

@@ -12,11 +12,13 @@ import pytest
 import xarray as xr
 
 from lossatlas.study.config import Run, Study
+from lossatlas.study.measures import CONFIGURATION, METRICS, run_table
 from lossatlas.study.store import Store, write_json, write_result
-from lossatlas.study.tables import CONFIGURATION, METRICS, run_table, write_tables
+from lossatlas.study.tables import write_tables
 
 GEOMETRY = [
-    "top_eigenvalue", "smallest_eigenvalue", "trace", "trace_error", "sharpness", "sharpness_mean",
+    "top_eigenvalue", "smallest_eigenvalue", "trace", "trace_error", "hessian_converged",
+    "sharpness", "sharpness_mean",
     "interpolation_bump", "interpolation_monotone", "slice_width", "explained_variance", "off_plane",
 ]  # fmt: skip
 
@@ -50,7 +52,7 @@ def train_all(store: Store) -> list[Run]:
 
 def measure(store: Store, run: Run) -> None:
     folder = store.run_folder(run)
-    spectrum = {"eigenvalues": [5.5, 2.0], "smallest": -0.25, "trace": 9.0, "trace_error": "nan"}
+    spectrum = {"eigenvalues": [5.5, 2.0], "smallest": -0.25, "trace": 9.0, "trace_error": "nan", "converged": True}
     write_json(folder / "hessian" / "spectrum.json", {"attributes": {}, "train": spectrum, "test": {"smallest": 0.0}})
     write_json(folder / "sharpness" / "sharpness.json", {"train": {"maximum": 0.75, "mean_increase": -0.5}, "test": {}})
     path = curve([0.0, 0.5, 1.0], train=[4.0, 4.02, 1.0], test=[0.0, 9.0, 0.0])
@@ -95,6 +97,7 @@ def test_runs_have_their_names_metrics_and_measures_in_order(tmp_path):
     assert table.test_loss.tolist() == [*range(10, 16), *range(26, 32)]
     row = table.loc[4, GEOMETRY].to_dict()
     assert math.isnan(row.pop("trace_error"))
+    assert row.pop("hessian_converged")
     assert row == {
         "top_eigenvalue": 5.5, "smallest_eigenvalue": -0.25, "trace": 9.0, "sharpness": 0.75, "sharpness_mean": -0.5,
         "interpolation_bump": pytest.approx(0.02), "interpolation_monotone": True,  # 0.02 of a range of 3.02
@@ -185,7 +188,9 @@ def test_a_configuration_with_one_run_left_has_no_interval(tmp_path):
 
 def test_untrained_studies_have_tables_without_rows(tmp_path):
     tables = write_tables(make_store(tmp_path))
-    assert all(table.empty for table in tables.values())
+    assert all(table.empty for name, table in tables.items() if name != "findings")
+    assert set(tables["findings"].verdict) == {"undecided"}
+    assert tables["findings"].evidence.str.startswith("This study has no ").all()
     assert list(tables["runs"])[:6] == [*CONFIGURATION, "seed"]
 
 
@@ -232,4 +237,4 @@ def test_every_digit_is_kept_and_the_same_store_gives_the_same_bytes(tmp_path):
     assert (float(exact["test_loss"]), float(exact["test_accuracy"])) == (2 / 3, 0.1 + 0.2)
     write_tables(store)
     assert before == {file.name: file.read_bytes() for file in (tmp_path / "tables").iterdir()}
-    assert len(before) == 9
+    assert len(before) == 15

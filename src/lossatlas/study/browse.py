@@ -20,7 +20,7 @@ def list_runs(root: Path, console: Console) -> None:
     table = Table("dataset", "arch", "activation", "optimizer", "weight decay", "seed", "state", box=None)
     for heading in ("test loss", "test accuracy"):
         table.add_column(heading, justify="right")
-    for run in store.study.runs():
+    for run in store.study.all_runs():
         loss, accuracy = "", ""
         if store.trained(run):
             metrics = store.metrics(run)
@@ -76,7 +76,7 @@ def _measures(table: pd.DataFrame, run: Run) -> dict[str, object]:
 
 
 def _find(store: Store, named: str) -> Run:
-    runs = list(store.study.runs())
+    runs = store.study.all_runs()
     wanted = Path(named).resolve()
     exact = [run for run in runs if store.run_folder(run).resolve() == wanted]
     words = named.strip("/").split("/")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 import tomllib
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -33,19 +34,35 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Odd = Annotated[int, Field(ge=3)]
 
 
-def parse_architecture(name: str) -> tuple[int, int]:
-    """`"4x250"` or a preset's name -> (hidden layers, width).
+Kind = Literal["mlp", "conv", "res"]
 
-    >>> parse_architecture("deep-large")
-    (4, 250)
+
+class Architecture(NamedTuple):
+    """What the name of an architecture says: 4x250 a multilayer perceptron of 4 hidden layers of 250 units, conv4x16 a
+    ConvNet of 4 convolutions with 16 channels, res3x64 a residual MLP of 3 blocks of 64 units."""
+
+    kind: Kind
+    depth: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{'' if self.kind == 'mlp' else self.kind}{self.depth}x{self.width}"
+
+
+def parse_architecture(name: str) -> Architecture:
+    """An architecture by its name or a preset's.
+
+    >>> parse_architecture("deep-large"), str(parse_architecture("res3x64"))
+    (Architecture(kind='mlp', depth=4, width=250), 'res3x64')
     """
-    depth, _, width = PRESETS.get(name, name).partition("x")
-    if not (depth.isdigit() and width.isdigit() and int(depth) > 0 and int(width) > 0):
+    matched = re.fullmatch(r"(conv|res)?0*([1-9]\d*)x0*([1-9]\d*)", PRESETS.get(name, name))
+    if not matched:
         raise ValueError(
             f"architecture {name!r}: wanted <hidden layers>x<width>, both at least 1, such as 4x250, "
-            f"or one of {', '.join(PRESETS)}"
+            f"conv<layers>x<channels>, res<blocks>x<width>, or one of {', '.join(PRESETS)}"
         )
-    return int(depth), int(width)
+    kind, depth, width = matched.groups()
+    return Architecture(cast(Kind, kind or "mlp"), int(depth), int(width))
 
 
 class _Frozen(BaseModel):
@@ -73,12 +90,12 @@ class Data(_Frozen):
 
 
 class Model(_Frozen):
-    """The networks: multilayer perceptrons with two logits."""
+    """The networks, each with two logits."""
 
     architectures: tuple[str, ...] = tuple(PRESETS.values())
-    """Hidden layers x width, such as 4x250, or a preset's name."""
+    """Hidden layers x width, such as 4x250; a preset's name; ConvNets as conv4x16, residual MLPs as res3x64."""
     depth: tuple[Count, ...] = ()
-    """Depths that replace those of the architectures."""
+    """Depths that replace those of the architectures; with width, every combination of the two as an MLP."""
     width: tuple[Count, ...] = ()
     """Widths that replace those of the architectures."""
     activations: Annotated[tuple[Activation, ...], Field(min_length=1)] = ("relu", "tanh", "gelu")
@@ -86,7 +103,7 @@ class Model(_Frozen):
     @field_validator("architectures")
     @classmethod
     def _readable(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(f"{depth}x{width}" for depth, width in map(parse_architecture, names))
+        return tuple(str(parse_architecture(name)) for name in names)
 
     @model_validator(mode="after")
     def _not_empty(self) -> Model:
@@ -96,16 +113,14 @@ class Model(_Frozen):
 
     def grid(self) -> tuple[str, ...]:
         """Every architecture of the study once, as depth x width, in the order given."""
-        shapes = [parse_architecture(name) for name in self.architectures]
-        depths = self.depth or tuple(depth for depth, _ in shapes)
-        widths = self.width or tuple(width for _, width in shapes)
+        named = [parse_architecture(name) for name in self.architectures]
         if self.depth and self.width:
-            shapes = list(itertools.product(depths, widths))
+            named = [Architecture("mlp", depth, width) for depth in self.depth for width in self.width]
         elif self.depth:
-            shapes = [(depth, width) for _, width in shapes for depth in depths]
+            named = [one._replace(depth=depth) for one in named for depth in self.depth]
         elif self.width:
-            shapes = [(depth, width) for depth, _ in shapes for width in widths]
-        return tuple(dict.fromkeys(f"{depth}x{width}" for depth, width in shapes))
+            named = [one._replace(width=width) for one in named for width in self.width]
+        return tuple(dict.fromkeys(map(str, named)))
 
 
 class Training(_Frozen):
@@ -165,6 +180,15 @@ class Sharpness(_Frozen):
 class Connectivity(_Frozen):
     steps: Annotated[int, Field(ge=3)] = 25
     refinements: Annotated[int, Field(ge=0)] = 2
+    between_optimizers: bool = True
+    """Also the paths between runs that differ in their optimizer only."""
+
+
+class Regularization(_Frozen):
+    """Networks trained again at several weight decays, and how their landscapes differ. Off unless there are any."""
+
+    weight_decays: tuple[NonNegative, ...] = ()
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
 
 
 class Probes(_Frozen):
@@ -220,16 +244,28 @@ class Study(_Frozen):
     model: Model = Model()
     training: Training = Training()
     probes: Probes = Probes()
+    regularization: Regularization = Regularization()
 
     def runs(self) -> Iterator[Run]:
-        """Every network of the study; those that train together stand together."""
+        """Every network of the matrix; those that train together stand together."""
+        yield from self._matrix(self.training.weight_decays, self.training.seeds)
+
+    def regularization_runs(self) -> Iterator[Run]:
+        """Every network of the regularization study; some may be networks of the matrix too."""
+        yield from self._matrix(self.regularization.weight_decays, self.regularization.seeds)
+
+    def all_runs(self) -> list[Run]:
+        """Every network once: those of the matrix, then those that only the regularization study has."""
+        return list(dict.fromkeys([*self.runs(), *self.regularization_runs()]))
+
+    def _matrix(self, weight_decays: tuple[float, ...], seeds: tuple[int, ...]) -> Iterator[Run]:
         for dataset, architecture, activation, optimizer, weight_decay, seed in itertools.product(
             self.data.datasets,
             self.model.grid(),
             self.model.activations,
             self.training.optimizers,
-            self.training.weight_decays,
-            self.training.seeds,
+            weight_decays,
+            seeds,
         ):
             yield Run(
                 dataset=dataset,

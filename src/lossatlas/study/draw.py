@@ -11,9 +11,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lossatlas.figures import connectivity, interpolation, sharpness, slices, spectrum, trajectory_plane
+from lossatlas.figures import connectivity, interpolation, regularization, sharpness, slices, spectrum, trajectory_plane
 from lossatlas.study.config import Run
-from lossatlas.study.store import Store, pair_name, read_result, write_bytes
+from lossatlas.study.store import Store, read_result, write_bytes
 
 DPI = 130
 Pages = Iterator[tuple[str, Figure]]
@@ -50,6 +50,7 @@ _OF_A_RUN = {
     "sharpness": _Kind(("sharpness/sharpness.json",), sharpness.pages, ("sharpness_hist.png",)),
 }
 _OF_A_PAIR = ("connectivity_loss.png", "connectivity_accuracy.png")
+_OF_WEIGHT_DECAYS = ("interpolation_surface.png", "interpolation_curves.png", "slices_contour.png")
 
 
 def stale_figures(store: Store, run: Run) -> list[str]:
@@ -65,12 +66,26 @@ def stale_figures(store: Store, run: Run) -> list[str]:
 
 
 def stale_pairs(store: Store, runs: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """Pairs of one configuration's runs whose connectivity figures are missing or too old."""
+    """Pairs of runs whose connectivity figures are missing or too old."""
     return [
         (a, b)
         for a, b in itertools.combinations(runs, 2)
-        if _stale([_pair_figures(store, a, b) / name for name in _OF_A_PAIR], list(_pair_results(store, a, b).values()))
+        if _stale(
+            [store.pair_figure_folder(a, b) / name for name in _OF_A_PAIR], list(_pair_results(store, a, b).values())
+        )
     ]
+
+
+def regularization_results(store: Store, run: Run) -> list[Path]:
+    """What the regularization study of a run's configuration leaves."""
+    return [store.regularization_folder(run) / name for name in ("interpolation.nc", "slices.nc")]
+
+
+def stale_regularization(store: Store, run: Run) -> bool:
+    """Whether the figures over weight decay of a run's configuration are missing or too old."""
+    surfaces = [f"slice_surface_wd={decay:g}.png" for decay in store.study.regularization.weight_decays]
+    folder = store.regularization_figure_folder(run)
+    return _stale([folder / name for name in (*_OF_WEIGHT_DECAYS, *surfaces)], regularization_results(store, run))
 
 
 def draw_run(store: Store, run: Run) -> dict[str, float]:
@@ -87,13 +102,22 @@ def draw_run(store: Store, run: Run) -> dict[str, float]:
 
 
 def draw_pairs(store: Store, runs: Sequence[Run]) -> dict[str, float]:
-    """Draw the stale connectivity figures of one configuration."""
+    """Draw the stale connectivity figures of runs that differ in their seed or in their optimizer only."""
     start = time.perf_counter()
     for a, b in stale_pairs(store, runs):
-        with store.recording("figures of connectivity", store.barriers_file(a).parent):
+        with store.recording("figures of connectivity", store.pair_folder(a, b).parent):
             results = {label: read_result(file) for label, file in _pair_results(store, a, b).items()}
-            title = str(a).replace(f"seed {a.seed}", f"seeds {a.seed} and {b.seed}")
-            _write(_pair_figures(store, a, b), connectivity.pages(results, title))
+            _write(store.pair_figure_folder(a, b), connectivity.pages(results, _pair_title(a, b)))
+    return {"figures": time.perf_counter() - start}
+
+
+def draw_regularization(store: Store, run: Run) -> dict[str, float]:
+    """Draw the figures over weight decay of a run's configuration."""
+    start = time.perf_counter()
+    with store.recording("figures of regularization", store.regularization_folder(run)):
+        lines, planes = map(read_result, regularization_results(store, run))
+        title = " · ".join((*run.group, run.optimizer))
+        _write(store.regularization_figure_folder(run), regularization.pages(lines, planes, title))
     return {"figures": time.perf_counter() - start}
 
 
@@ -104,8 +128,10 @@ def _write(folder: Path, pages: Pages) -> None:
         write_bytes(folder / name, image.getvalue())
 
 
-def _pair_figures(store: Store, a: Run, b: Run) -> Path:
-    return store.configuration_figure_folder(a) / "connectivity" / pair_name(a, b)
+def _pair_title(a: Run, b: Run) -> str:
+    if a.optimizer == b.optimizer:
+        return str(a).replace(f"seed {a.seed}", f"seeds {a.seed} and {b.seed}")
+    return str(a).replace(a.optimizer, f"{a.optimizer} and {b.optimizer}")
 
 
 def _pair_results(store: Store, a: Run, b: Run) -> dict[str, Path]:

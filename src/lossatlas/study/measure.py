@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
+import xarray as xr
+from torch import Tensor
 
 from lossatlas.alignment import align
 from lossatlas.loss import Loss
 from lossatlas.parameters import Layout
 from lossatlas.probes.connectivity import linear_connectivity
 from lossatlas.probes.interpolation import interpolate
+from lossatlas.probes.regularization import interpolate_by_weight_decay, slice_by_weight_decay
 from lossatlas.probes.sharpness import epsilon_sharpness
 from lossatlas.probes.slices import random_line, random_plane
 from lossatlas.probes.spectrum import spectrum
@@ -22,22 +27,26 @@ from lossatlas.study import models
 from lossatlas.study.config import Run, parse_architecture
 from lossatlas.study.datasets import make_task
 from lossatlas.study.random_streams import stream
-from lossatlas.study.store import Store, pair_name, write_json, write_result
+from lossatlas.study.store import Store, write_json, write_result
 from lossatlas.study.trainer import losses_of
 
 Seconds = dict[str, float]
 
 
 class _Site:
-    """One run as the probes see it: its losses and its checkpoints, read when first asked for."""
+    """A network as the probes see it: its losses on both splits, and what the store has of it."""
 
     def __init__(self, store: Store, run: Run) -> None:
         task = make_task(run.dataset, store.study.data)
-        self.model = models.build(run.architecture, run.activation, task.dimension)
-        self.losses: dict[str, Loss] = losses_of(self.model, task)
+        self.store = store
+        self.losses: dict[str, Loss] = losses_of(models.build(run.architecture, run.activation, task.dimension), task)
         self.layout: Layout = self.losses["train"].layout
-        self.trajectory = store.trajectory(run, self.layout)
-        self.final = self.trajectory[-1]
+
+    def trajectory(self, run: Run) -> Tensor:
+        return self.store.trajectory(run, self.layout)  # (t, P)
+
+    def final(self, run: Run) -> Tensor:
+        return self.store.final(run, self.layout)  # (P,)
 
 
 def files_of_probe(store: Store, run: Run) -> dict[str, list[Path]]:
@@ -70,11 +79,26 @@ def measure_run(store: Store, run: Run) -> Seconds:
 
 
 def connect_runs(store: Store, runs: Sequence[Run]) -> Seconds:
-    """Straight paths between every pair of one configuration's seeds, and their barriers."""
+    """Straight paths between every two runs, which differ in their seed or in their optimizer only; their barriers."""
     start = time.perf_counter()
-    with store.recording("connectivity", store.barriers_file(runs[0]).parent):
-        _connectivity(store, runs)
+    file = store.pair_folder(runs[0], runs[1]).parent / "barriers.json"
+    with store.recording("connectivity", file.parent):
+        site = _Site(store, runs[0])
+        pairs = [entry for a, b in itertools.combinations(runs, 2) for entry in _paths_between(site, a, b)]
+        write_json(file, {"definitions": _BARRIER_DEFINITIONS, "pairs": pairs})
     return {"connectivity": time.perf_counter() - start}
+
+
+def compare_weight_decays(store: Store, runs: Sequence[Run]) -> Seconds:
+    """The regularization study of one configuration: what weight decay does to its paths and slices.
+
+    `runs` are one network per weight decay, for one seed or more.
+    """
+    start = time.perf_counter()
+    folder = store.regularization_folder(runs[0])
+    with store.recording("regularization", folder):
+        _regularization(store, runs, folder)
+    return {"regularization": time.perf_counter() - start}
 
 
 # One function per probe ----------------------------------------------------------------------------------------
@@ -82,7 +106,8 @@ def connect_runs(store: Store, runs: Sequence[Run]) -> Seconds:
 
 def _interpolation(store: Store, run: Run, site: _Site) -> None:
     settings = store.study.probes.interpolation
-    result = interpolate(site.losses, site.trajectory[0], site.final, steps=settings.steps)
+    trajectory = site.trajectory(run)
+    result = interpolate(site.losses, trajectory[0], trajectory[-1], steps=settings.steps)
     write_result(store.run_folder(run) / "interpolation" / "interpolation.nc", result)
 
 
@@ -91,18 +116,18 @@ def _random_slice(store: Store, run: Run, site: _Site) -> None:
     common: dict[str, Any] = {"radius": settings.radius, "normalize": settings.normalize}
     folder = store.run_folder(run) / "random_slice"
     line = random_line(
-        site.losses, site.final, generator=stream(run.seed, "random line"), steps=settings.line_steps, **common
+        site.losses, site.final(run), generator=stream(run.seed, "random line"), steps=settings.line_steps, **common
     )
     write_result(folder / "slice1d.nc", line)
     plane = random_plane(
-        site.losses, site.final, generator=stream(run.seed, "random plane"), steps=settings.plane_steps, **common
+        site.losses, site.final(run), generator=stream(run.seed, "random plane"), steps=settings.plane_steps, **common
     )
     write_result(folder / "slice2d.nc", plane)
 
 
 def _pca(store: Store, run: Run, site: _Site) -> None:
     settings = store.study.probes.pca
-    result = trajectory_plane(site.losses, site.trajectory, steps=settings.steps, margin=settings.margin)
+    result = trajectory_plane(site.losses, site.trajectory(run), steps=settings.steps, margin=settings.margin)
     write_result(store.run_folder(run) / "pca" / "plane.nc", result)
 
 
@@ -110,7 +135,7 @@ def _hessian(store: Store, run: Run, site: _Site) -> None:
     settings = store.study.probes.hessian
     result = spectrum(
         site.losses,
-        site.final,
+        site.final(run),
         generator=stream(run.seed, "hessian"),
         k=min(settings.eigenvalues, site.layout.size - 1),
         samples=settings.samples,
@@ -124,7 +149,7 @@ def _sharpness(store: Store, run: Run, site: _Site) -> None:
     settings = store.study.probes.sharpness
     result = epsilon_sharpness(
         site.losses,
-        site.final,
+        site.final(run),
         generator=stream(run.seed, "sharpness"),
         radius=settings.radius,
         samples=settings.samples,
@@ -141,44 +166,69 @@ _PROBES: dict[str, Callable[[Store, Run, _Site], None]] = {
 }
 
 
-def _connectivity(store: Store, runs: Sequence[Run]) -> None:
-    settings = store.study.probes.connectivity
-    task = make_task(runs[0].dataset, store.study.data)
-    model = models.build(runs[0].architecture, runs[0].activation, task.dimension)
-    losses = losses_of(model, task)
-    layout = losses["train"].layout
-    ends = {run: store.final(run, layout) for run in runs}
-    barriers = []
-    for a, b in itertools.combinations(runs, 2):
-        targets = {False: ends[b]}
-        if parse_architecture(a.architecture)[0] == 1:
-            targets[True] = align(layout, ends[a], ends[b])
-        for aligned, end in targets.items():
-            result = linear_connectivity(losses, ends[a], end, steps=settings.steps, refinements=settings.refinements)
-            name = "connectivity_aligned.nc" if aligned else "connectivity.nc"
-            write_result(store.pair_folder(a, b) / name, result)
-            barriers.append(
-                {
-                    "pair": pair_name(a, b),
-                    "seeds": [a.seed, b.seed],
-                    "aligned": aligned,
-                    "distance": float((ends[a] - end).norm()),
-                    **{
-                        f"{split}_{measure}": float(result[measure].sel(split=split))
-                        for measure in ("barrier", "excess", "barrier_resolution")
-                        for split in losses
-                    },
-                }
-            )
-    write_json(
-        store.barriers_file(runs[0]),
-        {
-            "definitions": {
-                "barrier": "maximum loss on the straight path minus the larger end loss",
-                "excess": "maximum height of the path above the line between the end losses",
-                "barrier_resolution": "what the last refinement around the peak added to the barrier",
-                "aligned": "whether the second network's neurons were permuted to match the first's",
+_BARRIER_DEFINITIONS = {
+    "barrier": "maximum loss on the straight path minus the larger end loss",
+    "excess": "maximum height of the path above the line between the end losses",
+    "barrier_resolution": "what the last refinement around the peak added to the barrier",
+    "aligned": "whether the second network's neurons were permuted to match the first's",
+}
+
+
+def _paths_between(site: _Site, a: Run, b: Run) -> Iterator[dict[str, Any]]:
+    """The path from a to b, as trained and, with one hidden layer, after aligning b's neurons with a's."""
+    settings = site.store.study.probes.connectivity
+    folder = site.store.pair_folder(a, b)
+    start, end = site.final(a), site.final(b)
+    ends = {"connectivity.nc": end}
+    if parse_architecture(a.architecture)[:2] == ("mlp", 1):
+        ends["connectivity_aligned.nc"] = align(site.layout, start, end)
+    for name, target in ends.items():
+        result = linear_connectivity(site.losses, start, target, steps=settings.steps, refinements=settings.refinements)
+        write_result(folder / name, result)
+        yield {
+            "pair": folder.name,
+            "seeds": [a.seed, b.seed],
+            "optimizers": [a.optimizer, b.optimizer],
+            "aligned": name == "connectivity_aligned.nc",
+            "distance": float((start - target).norm()),
+            **{
+                f"{split}_{measure}": float(result[measure].sel(split=split))
+                for measure in ("barrier", "excess", "barrier_resolution")
+                for split in site.losses
             },
-            "pairs": barriers,
-        },
-    )
+        }
+
+
+def _regularization(store: Store, runs: Sequence[Run], folder: Path) -> None:
+    probes = store.study.probes
+    site = _Site(store, runs[0])
+    lines: list[xr.Dataset] = []
+    planes: list[xr.Dataset] = []
+    seeds: list[int] = []
+    for seed, members in _by_seed(runs).items():
+        decays = [run.weight_decay for run in members]
+        trajectories = [site.trajectory(run) for run in members]
+        starts, ends = (torch.stack([points[k] for points in trajectories]) for k in (0, -1))  # (w, P)
+        lines.append(interpolate_by_weight_decay(site.losses, starts, ends, decays, steps=probes.interpolation.steps))
+        planes.append(
+            slice_by_weight_decay(
+                site.losses,
+                ends,
+                decays,
+                generator=stream(seed, "random plane"),
+                radius=probes.random_slice.radius,
+                steps=probes.random_slice.plane_steps,
+                normalize=probes.random_slice.normalize,
+            )
+        )
+        seeds.append(seed)
+    for name, results in (("interpolation.nc", lines), ("slices.nc", planes)):
+        joined = xr.concat(results, dim=xr.IndexVariable("seed", seeds), combine_attrs="drop_conflicts")
+        write_result(folder / name, joined)
+
+
+def _by_seed(runs: Sequence[Run]) -> dict[int, list[Run]]:
+    seeds: dict[int, list[Run]] = {}
+    for run in runs:
+        seeds.setdefault(run.seed, []).append(run)
+    return seeds

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from pathlib import Path
 from lossatlas.study import draw, measure, summary, tables
 from lossatlas.study.config import Run, Study, parse_architecture
 from lossatlas.study.progress import Progress
+from lossatlas.study.report.html_planes import draw_planes, planes_file
+from lossatlas.study.report.write import write_report
 from lossatlas.study.store import Store, claim, open_store
 from lossatlas.study.train import train_runs, versions
 from lossatlas.study.workers import Job, run_jobs, start_workers
@@ -80,54 +81,85 @@ def _draw(store: Store, pool: ProcessPoolExecutor, account: Account, progress: P
 
 
 def _write_tables(store: Store, account: Account, *, pages: bool) -> None:
-    with account.stage("tables and pages" if pages else "tables"):
+    with account.stage("tables"):
         written = tables.write_tables(store)
-        if pages:
+    if pages:
+        with account.stage("report"):
             summary.write_pages(store, written)
+            write_report(store, written)
 
 
 def _closed(account: Account) -> Account:
     store = account.store
-    account.diverged = [run for run in store.study.runs() if store.trained(run) and store.diverged(run)]
+    account.diverged = [run for run in store.study.all_runs() if store.trained(run) and store.diverged(run)]
     account.failures = store.all_failures()
     return account
 
 
 def _training_jobs(store: Store) -> Iterator[Job]:
     """A job for every group of which a member is missing: groups are trained, and trained again, as a whole."""
-    for _, group in itertools.groupby(store.study.runs(), key=lambda run: run.group):
-        runs = list(group)
+    for runs in _grouped(store.study.all_runs(), lambda run: run.group):
         if not all(store.trained(run) for run in runs):
             yield Job(train_runs, (store, runs), sum(map(_work, runs)))
 
 
 def _measuring_jobs(store: Store) -> Iterator[Job]:
-    usable = store.converged_runs()
-    for run in usable:
+    study = store.study
+    for run in store.converged(study.all_runs()):
         if measure.missing_probes(store, run):
             yield Job(measure.measure_run, (store, run), _work(run))
-    if "connectivity" in store.study.probes.run:
-        for runs in _configurations(usable):
-            if len(runs) > 1 and not store.barriers_file(runs[0]).is_file():
-                yield Job(measure.connect_runs, (store, runs), 0.1 * len(runs) * _work(runs[0]))
+    for runs in _connected(store):
+        if not (store.pair_folder(runs[0], runs[1]).parent / "barriers.json").is_file():
+            yield Job(measure.connect_runs, (store, runs), 0.1 * len(runs) * _work(runs[0]))
+    for runs in _regularized(store):
+        if not all(map(Path.is_file, draw.regularization_results(store, runs[0]))):
+            yield Job(measure.compare_weight_decays, (store, runs), 0.5 * len(runs) * _work(runs[0]))
 
 
 def _drawing_jobs(store: Store) -> Iterator[Job]:
-    usable = store.converged_runs()
+    usable = store.converged(store.study.runs())
     for run in usable:
         if stale := draw.stale_figures(store, run):
             yield Job(draw.draw_run, (store, run), float(len(stale)))
-    for runs in _configurations(usable):
-        if stale_pairs := draw.stale_pairs(store, runs):
-            yield Job(draw.draw_pairs, (store, runs), float(len(stale_pairs)))
+    for run in store.converged(store.study.all_runs()):
+        if not planes_file(store, run).is_file():
+            yield Job(draw_planes, (store, run), 0.3)
+    for runs in _connected(store):
+        if pairs := draw.stale_pairs(store, runs):
+            yield Job(draw.draw_pairs, (store, runs), 0.5 * len(pairs))
+    for runs in _regularized(store):
+        if draw.stale_regularization(store, runs[0]):
+            yield Job(draw.draw_regularization, (store, runs[0]), 2.0)
 
 
-def _configurations(runs: list[Run]) -> Iterator[list[Run]]:
-    for _, members in itertools.groupby(runs, key=lambda run: run.configuration):
-        yield list(members)
+def _grouped(runs: Iterable[Run], key: Callable[[Run], Hashable]) -> list[list[Run]]:
+    """Runs of equal key together, in the order in which the keys first come."""
+    groups: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return list(groups.values())
+
+
+def _connected(store: Store) -> list[list[Run]]:
+    """Runs between which paths are measured: those that differ in their seed only, or in their optimizer only."""
+    if "connectivity" not in store.study.probes.run:
+        return []
+    usable = store.converged(store.study.runs())
+    groups = _grouped(usable, lambda run: run.configuration)
+    if store.study.probes.connectivity.between_optimizers:
+        groups += _grouped(usable, lambda run: (*run.group, run.weight_decay, run.seed))
+    return [runs for runs in groups if len(runs) > 1]
+
+
+def _regularized(store: Store) -> list[list[Run]]:
+    """Runs that differ in their weight decay and seed only; a seed of which a network diverged is left out."""
+    by_seed = _grouped(store.study.regularization_runs(), lambda run: (*run.group, run.optimizer, run.seed))
+    whole = [run for runs in by_seed if store.converged(runs) == runs for run in runs]
+    return _grouped(whole, lambda run: (*run.group, run.optimizer))
 
 
 def _work(run: Run) -> float:
     """Relative cost of one forward pass: what grows with the network, and what does not."""
-    depth, width = parse_architecture(run.architecture)
-    return 2e4 + 20 * depth * width + (depth - 1) * width**2
+    kind, depth, width = parse_architecture(run.architecture)
+    products = depth * width**2 * {"mlp": 1, "res": 2, "conv": 50}[kind]
+    return 2e4 + 20 * depth * width + products

@@ -96,6 +96,66 @@ def _percentiles(means: np.ndarray, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
+# Draws that several statistics share -----------------------------------------------------------------------------
+
+
+def resampling_counts(strata: ArrayLike, *, resamples: int = 2000, rng: np.random.Generator) -> np.ndarray | None:
+    """How often each of n values is drawn in each resample within its stratum, `(resamples, n)`.
+
+    None when a stratum has a single value: nothing says how much it varies.
+    """
+    codes, _ = pd.factorize(np.asarray(strata))
+    sizes = np.bincount(codes)
+    if not len(codes) or sizes.min() < 2:
+        return None
+    order = np.argsort(codes, kind="stable")
+    first, size = (np.cumsum(sizes) - sizes)[codes[order]], sizes[codes[order]]
+    drawn = order[first + rng.integers(size, size=(resamples, len(codes)))]  # (resamples, n)
+    cells = drawn + len(codes) * np.arange(resamples)[:, None]
+    return np.bincount(cells.ravel(), minlength=cells.size).reshape(cells.shape).astype(float)
+
+
+def pair_resampling_weights(
+    strata: ArrayLike, pairs: ArrayLike, *, resamples: int = 2000, rng: np.random.Generator
+) -> np.ndarray | None:
+    """The weight of each of n pairs in a mean over them, `(resamples, n)`, rows of sum 1, when nodes are resampled.
+
+    As in `bootstrap_pair_mean`, and within each stratum: its nodes are its own, and its share of the mean stays that
+    of its number of pairs. None when a stratum has fewer than three nodes.
+    """
+    codes, _ = pd.factorize(np.asarray(strata))
+    ends = np.asarray(pairs)
+    alike: dict[tuple[tuple[int, int], ...], list[np.ndarray]] = {}  # strata of the same graph are drawn at once
+    for stratum in range(codes.max(initial=-1) + 1):
+        rows = np.flatnonzero(codes == stratum)
+        nodes = np.unique(ends[rows], return_inverse=True)[1].reshape(-1, 2)
+        if nodes.max() < 2:
+            return None
+        alike.setdefault(tuple((int(a), int(b)) for a, b in nodes), []).append(rows)
+    if not alike:
+        return None
+    weights = np.empty((resamples, len(codes)))
+    for graph, members in alike.items():
+        a, b = np.array(graph).T
+        drawn = _weights_of_graph(a, b, (resamples, len(members)), rng)  # (resamples, strata, pairs)
+        weights[:, np.concatenate(members)] = drawn.reshape(resamples, -1) * (len(a) / len(codes))
+    return weights
+
+
+def _weights_of_graph(a: np.ndarray, b: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    size = int(max(a.max(), b.max())) + 1
+    weights = np.zeros((*shape, len(a)))
+    while (empty := weights.sum(axis=-1) == 0).any():  # a draw without a pair is drawn again
+        counts = rng.multinomial(size, np.full(size, 1 / size), size=int(empty.sum()))
+        weights[empty] = counts[:, a] * counts[:, b]
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def percentiles(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The central interval that holds `level` of the draws; NaN when one of them is not finite."""
+    return _percentiles(draws, level) if np.isfinite(draws).all() else (np.nan, np.nan)
+
+
 # Are the rows of a comparison alike in everything else? -------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import struct
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +55,31 @@ class Store:
         return folder / f"weight_decay={run.weight_decay:g}" if several else folder
 
     def pair_folder(self, a: Run, b: Run) -> Path:
-        return self.configuration_folder(a) / "connectivity" / pair_name(a, b)
+        """The path between two runs that differ in their seed only, or in their optimizer only."""
+        if a.optimizer == b.optimizer:
+            return self.barriers_file(a).parent / f"seed={a.seed}_to_seed={b.seed}"
+        return self.optimizer_barriers_file(a).parent / f"{a.optimizer}_to_{b.optimizer}"
+
+    def pair_figure_folder(self, a: Run, b: Run) -> Path:
+        results = self.pair_folder(a, b)
+        if a.optimizer == b.optimizer:
+            return self.configuration_figure_folder(a) / "connectivity" / results.name
+        return self.root / "figures" / results.relative_to(self.root / "experiments")
 
     def barriers_file(self, run: Run) -> Path:
+        """The barriers between every two seeds of a run's configuration."""
         return self.configuration_folder(run) / "connectivity" / "barriers.json"
+
+    def optimizer_barriers_file(self, run: Run) -> Path:
+        """The barriers between a run and those that differ from it in their optimizer only."""
+        level = _hive(run).parent / "between_optimizers" / f"weight_decay={run.weight_decay:g}" / f"seed={run.seed}"
+        return self.root / "experiments" / level / "barriers.json"
+
+    def regularization_folder(self, run: Run) -> Path:
+        return self.root / "experiments" / _hive(run) / "regularization"
+
+    def regularization_figure_folder(self, run: Run) -> Path:
+        return self.root / "figures" / _hive(run) / "regularization"
 
     # What is there ---------------------------------------------------------------------------------------------
 
@@ -72,9 +93,9 @@ class Store:
     def diverged(self, run: Run) -> bool:
         return self.metrics(run)["status"] == "diverged"
 
-    def converged_runs(self) -> list[Run]:
-        """Runs that were trained and did not diverge, in the study's order."""
-        return [run for run in self.study.runs() if self.trained(run) and not self.diverged(run)]
+    def converged(self, runs: Iterable[Run]) -> list[Run]:
+        """Those runs that were trained and did not diverge."""
+        return [run for run in runs if self.trained(run) and not self.diverged(run)]
 
     def checkpoint_files(self, run: Run) -> list[Path]:
         """Every checkpoint of a run in the order of training."""
@@ -100,7 +121,7 @@ class Store:
 
     def check_checkpoints(self) -> None:
         """Raise InputError for the first checkpoint whose length is not what its own header says."""
-        for run in self.study.runs():
+        for run in self.study.all_runs():
             if self.trained(run):
                 for file in self.checkpoint_files(run):
                     _check_length(file)
@@ -136,21 +157,14 @@ class Store:
 
     def all_failures(self) -> dict[Path, dict[str, str]]:
         """Every recorded failure of the study, by folder."""
-        folders: dict[Path, None] = {}
-        for run in self.study.runs():
-            folders[self.run_folder(run)] = None
-            folders[self.barriers_file(run).parent] = None
-        return {folder: failed for folder in folders if (failed := self.failures(folder))}
+        folders = sorted(file.parent for file in (self.root / "experiments").rglob("failures.json"))
+        return {folder: self.failures(folder) for folder in folders}
 
     def _write_failures(self, folder: Path, failures: dict[str, str]) -> None:
         if failures:
             write_json(folder / "failures.json", failures)
         else:
             (folder / "failures.json").unlink()
-
-
-def pair_name(a: Run, b: Run) -> str:
-    return f"seed={a.seed}_to_seed={b.seed}"
 
 
 def _hive(run: Run) -> Path:

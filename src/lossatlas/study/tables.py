@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lossatlas.study.config import Probe, Run, parse_architecture
+from lossatlas.study.contrasts import Sample, contrast_table
+from lossatlas.study.correlations import correlation_table
+from lossatlas.study.evidence import Evidence
+from lossatlas.study.findings import finding_table
+from lossatlas.study.measures import (
+    CONFIGURATION,
+    SPLITS,
+    first_of_each_configuration,
+    measure_table,
+    optimizer_pair_table,
+    pair_table,
+    regularization_runs,
+    regularization_table,
+    run_table,
+    with_shape,
+)
 from lossatlas.study.random_streams import key
-from lossatlas.study.statistics import Mean, basin_width, bootstrap_mean, bootstrap_pair_mean, largest_rise
-from lossatlas.study.store import Store, read_json, read_result, write_text
+from lossatlas.study.statistics import Mean, bootstrap_mean, bootstrap_pair_mean
+from lossatlas.study.store import Store, write_text
 
-CONFIGURATION = ["dataset", "architecture", "activation", "optimizer", "weight_decay"]
-SPLITS = ("train", "test")
-METRICS = ["train_loss", "test_loss", "train_accuracy", "test_accuracy"]
+__all__ = ["CONFIGURATION", "SPLITS", "Tables", "first_of_each_configuration", "with_shape", "write_tables"]
+
 LEVELS = ("depth", "width", "activation", "optimizer", "architecture")
-MONOTONE = 0.01  # of the path's range: a smaller rise counts as none
-BASIN_RISE = 0.1  # nats above the centre: where a slice's basin ends
 
 Tables = dict[str, pd.DataFrame]
 
@@ -29,112 +39,55 @@ def write_tables(store: Store) -> Tables:
     """Write every table to `tables/<name>.csv`, with all digits, and return them by name."""
     runs = run_table(store)
     pairs = pair_table(store)
+    decayed = regularization_runs(store)
+    measures = measure_table(runs, pairs)
+    matrix, weight_decays = sample_of(runs, pairs), sample_of(_once(decayed, runs), pairs)
+    correlations = correlation_table(measures)
     tables = {
         "runs": runs.drop(columns="diverged"),
         "configurations": configuration_table(runs),
         **{level: level_table(runs, level) for level in LEVELS},
         "connectivity": connectivity_table(pairs),
         "alignment": alignment_table(pairs),
+        "between_optimizers": between_optimizers_table(optimizer_pair_table(store)),
+        "measures": measures.drop(columns="diverged"),
+        "regularization": regularization_table(decayed),
+        "contrasts": contrast_table(matrix, weight_decays),
+        "correlations": correlations,
+        "findings": finding_table(Evidence(matrix, weight_decays, correlations)),
     }
     for name, table in tables.items():
         write_text(store.root / "tables" / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     return tables
 
 
-# One row per run -----------------------------------------------------------------------------------------------
+def sample_of(runs: pd.DataFrame, pairs: pd.DataFrame) -> Sample:
+    """Networks that did not diverge, and paths between them; `aligned` paths have their barriers in other columns."""
+    barriers = {f"{split}_barrier": name for split, name in zip(SPLITS, ("barrier", "test_barrier"), strict=True)}
+    return Sample(with_shape(runs.query("not diverged")), with_shape(pairs.rename(columns=barriers)))
 
 
-@dataclass(frozen=True)
-class _Measures:
-    """The columns that one file of a run gives."""
-
-    file: str
-    columns: tuple[str, ...]
-    read: Callable[[Path], tuple[Any, ...]]
-
-
-def run_table(store: Store) -> pd.DataFrame:
-    """Every trained run in the study's order: its name, metrics, geometric measures, and whether it diverged.
-
-    A measure has a column when the study asked for its probe; a cell is empty where its file is missing. Measures
-    are of the training split. `diverged`, the last column, is left out of runs.csv.
-    """
-    measures = [_MEASURES[probe] for probe in _MEASURES if probe in store.study.probes.run]
-    rows = [_row(store, run, measures) for run in store.study.runs() if store.trained(run)]
-    geometric = [column for measure in measures for column in measure.columns]
-    table = pd.DataFrame(rows, columns=[*CONFIGURATION, "seed", *METRICS, *geometric, "diverged"])
-    numbers = [*METRICS, *(column for column in geometric if column != "interpolation_monotone")]
-    types = {"diverged": "bool", "interpolation_monotone": "boolean", **dict.fromkeys(numbers, "float64")}
-    return table.astype({column: kind for column, kind in types.items() if column in table})
-
-
-def _row(store: Store, run: Run, measures: list[_Measures]) -> dict[str, Any]:
-    metrics = store.metrics(run)
-    row = {**run.model_dump(), **{name: metrics[name] for name in METRICS}, "diverged": metrics["status"] == "diverged"}
-    for measure in measures:
-        file = store.run_folder(run) / measure.file
-        if file.is_file():
-            row.update(zip(measure.columns, measure.read(file), strict=True))
-    return row
-
-
-def _spectrum(file: Path) -> tuple[Any, ...]:
-    train = read_json(file)["train"]
-    return train["eigenvalues"][0], train["smallest"], train["trace"], train["trace_error"]
-
-
-def _sharpness(file: Path) -> tuple[Any, ...]:
-    train = read_json(file)["train"]
-    return train["maximum"], train["mean_increase"]
-
-
-def _interpolation(file: Path) -> tuple[Any, ...]:
-    loss = read_result(file).loss.sel(split="train").values
-    bump = largest_rise(loss)
-    return bump, bool(bump <= MONOTONE * np.ptp(loss)) if np.isfinite(bump) else None
-
-
-def _slice(file: Path) -> tuple[Any, ...]:
-    line = read_result(file)
-    return (basin_width(line.alpha.values, line.loss.sel(split="train").values, rise=BASIN_RISE),)
-
-
-def _plane(file: Path) -> tuple[Any, ...]:
-    plane = read_result(file)
-    return float(plane.explained_variance.values[:2].sum()), float(plane.off_plane.max(skipna=False))
-
-
-_MEASURES: dict[Probe, _Measures] = {
-    "hessian": _Measures(
-        "hessian/spectrum.json", ("top_eigenvalue", "smallest_eigenvalue", "trace", "trace_error"), _spectrum
-    ),
-    "sharpness": _Measures("sharpness/sharpness.json", ("sharpness", "sharpness_mean"), _sharpness),
-    "interpolation": _Measures(
-        "interpolation/interpolation.nc", ("interpolation_bump", "interpolation_monotone"), _interpolation
-    ),
-    "random_slice": _Measures("random_slice/slice1d.nc", ("slice_width",), _slice),
-    "pca": _Measures("pca/plane.nc", ("explained_variance", "off_plane"), _plane),
-}
+def _once(decayed: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Networks of both studies, those that are in both with all that is known of them."""
+    if decayed.empty:
+        return runs
+    return pd.concat([decayed, runs]).drop_duplicates([*CONFIGURATION, "seed"], ignore_index=True)
 
 
 # Means over runs -----------------------------------------------------------------------------------------------
 
 
-def with_shape(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs with the depth and width of their architecture as two more columns."""
-    shapes = [parse_architecture(name) for name in runs.architecture]
-    return runs.assign(depth=[depth for depth, _ in shapes], width=[width for _, width in shapes])
-
-
 def level_table(runs: pd.DataFrame, level: str) -> pd.DataFrame:
     """Mean test loss and accuracy over all runs of each depth, width, activation, optimizer or architecture.
+
+    Depth and width are those of multilayer perceptrons.
 
     `runs` has a column `diverged`: such runs are counted and left out of `n` and of the means.
     """
     shaped = with_shape(runs)
-    order = ["depth", "width"] if level == "architecture" else [level]
+    order = ["depth", "width", "architecture"] if level == "architecture" else [level]
     rows = []
-    for _, group in shaped.groupby(order, sort=True):
+    for _, group in shaped.groupby(order, sort=True, dropna=level != "architecture"):  # other kinds of network last
         value = group[level].iloc[0]
         parts = {f"{name}s": ", ".join(sorted(set(group[name]))) for name in ("dataset", "activation", "optimizer")}
         rows.append({level: value, **parts, **_means_of_runs(group, level, value)})
@@ -176,19 +129,6 @@ def _rng(*name: object) -> np.random.Generator:
 
 
 # Means over pairs of runs --------------------------------------------------------------------------------------
-
-
-def pair_table(store: Store) -> pd.DataFrame:
-    """Every pair of seeds that was connected: configuration, seed_a, seed_b, aligned, barriers and excesses."""
-    values = [f"{split}_{measure}" for measure in ("barrier", "excess") for split in SPLITS]
-    rows = []
-    for run in first_of_each_configuration(store):
-        if store.barriers_file(run).is_file():
-            name = dict(zip(CONFIGURATION, run.configuration, strict=True))
-            for pair in read_json(store.barriers_file(run))["pairs"]:
-                rows.append({**name, **dict(zip(("seed_a", "seed_b"), pair["seeds"], strict=True)), **pair})
-    table = pd.DataFrame(rows, columns=[*CONFIGURATION, "seed_a", "seed_b", "aligned", *values])
-    return table.astype({"aligned": "bool", **dict.fromkeys(values, "float64")})
 
 
 def connectivity_table(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -235,9 +175,25 @@ def alignment_table(pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CONFIGURATION, "num_pairs", *columns])
 
 
+def between_optimizers_table(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Barriers between the optimizers of one configuration: each seed is one pair, so seeds are resampled."""
+    name = ["dataset", "architecture", "activation", "weight_decay", "optimizer_a", "optimizer_b", "aligned"]
+    rows = []
+    for _, group in pairs.groupby(name, sort=False):
+        named = _name(group, name)
+        row = {**named, "num_pairs": len(group)}
+        for split in SPLITS:
+            barrier = group[f"{split}_barrier"]
+            rng = _rng("between optimizers", *named.values(), split)
+            row |= _cells(f"mean_{split}_barrier", bootstrap_mean(barrier, [0] * len(group), rng=rng))
+            row[f"max_{split}_barrier"] = barrier.to_numpy().max()
+        rows.append(row)
+    columns = [f"{what}_{split}_barrier{part}" for split in SPLITS for what, part in _OF_BARRIERS]
+    return pd.DataFrame(rows, columns=[*name, "num_pairs", *columns])
+
+
+_OF_BARRIERS = (("mean", ""), ("mean", "_low"), ("mean", "_high"), ("max", ""))
+
+
 def _mean_of_pairs(group: pd.DataFrame, values: np.ndarray, *name: object) -> Mean:
     return bootstrap_pair_mean(values, zip(group.seed_a, group.seed_b, strict=True), rng=_rng(*name))
-
-
-def first_of_each_configuration(store: Store) -> list[Run]:
-    return list({run.configuration: run for run in reversed(list(store.study.runs()))}.values())[::-1]

@@ -1,0 +1,211 @@
+"""Surfaces that turn (plotly): the same scales, colors and marks as in print, for one loss and for pages of HTML.
+
+`surface` is for a notebook. A page carries `surface_data` and `STYLE` and puts them together as `surface_figure` does
+(`study/report/assets/surface.js`; a test holds the two to the same answer).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from lossatlas.figures import style
+
+DIGITS = 5  # significant ones that a page carries of a loss; float32 has 7, a picture shows 3
+_ELEVATION, _AZIMUTH, _DISTANCE = math.radians(28), math.radians(-55), 2.2  # as the printed surfaces are seen
+
+_GRID = "#A0A0A0"  # shows on white and on black; opaque, since WebGL blends what is not with white
+_AXIS: dict[str, Any] = {
+    "showbackground": False, "gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID, "nticks": 6,
+    "showspikes": False,
+}  # fmt: skip
+_MARK: dict[str, Any] = {"type": "scatter3d", "hoverinfo": "name", "showlegend": True}
+
+# What does not depend on the data. `decades`: a loss that spans more is drawn as its log10.
+STYLE: dict[str, Any] = {
+    "decades": style.DECADES,
+    "surface": {
+        "type": "surface",
+        "colorscale": "Viridis",
+        "connectgaps": False,
+        "opacity": 0.88,  # a path is drawn straight from checkpoint to checkpoint, often below the surface
+        "hovertemplate": "α %{x:.4g}<br>β %{y:.4g}<br>loss %{customdata:.4g}<extra></extra>",
+        "contours": {"x": {"highlight": False}, "y": {"highlight": False}, "z": {"highlight": False}},
+        "lighting": {"ambient": 0.75, "diffuse": 0.5, "specular": 0.05, "roughness": 0.9},
+        "colorbar": {"thickness": 12, "len": 0.7, "x": 1.0, "outlinewidth": 0, "nticks": 6},
+    },
+    "path": {
+        **_MARK, "mode": "lines+markers", "name": "training",
+        "line": {"color": "#FFFFFF", "width": 5},
+        "marker": {"color": "#FFFFFF", "size": 3.5, "line": {"color": "#000000", "width": 1}},
+    },
+    "start": {
+        **_MARK, "mode": "markers", "name": "initial weights",
+        "marker": {"color": "#FFFFFF", "size": 6, "symbol": "square", "line": {"color": "#000000", "width": 2}},
+    },
+    "end": {
+        **_MARK, "mode": "markers", "name": "final weights",
+        "marker": {"color": "#E69F00", "size": 6, "symbol": "diamond", "line": {"color": "#000000", "width": 2}},
+    },
+    "layout": {
+        "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
+        "paper_bgcolor": "rgba(0, 0, 0, 0)",
+        "showlegend": True,
+        "legend": {
+            "orientation": "h", "x": 0, "y": 1, "yanchor": "top", "bgcolor": "rgba(128, 128, 128, 0.15)",
+            "itemclick": "toggle", "itemdoubleclick": False,
+        },
+        "uirevision": "kept",
+        "modebar": {"bgcolor": "rgba(0, 0, 0, 0)", "color": "#8A8A8A", "activecolor": "#8A8A8A"},
+        "scene": {
+            "aspectmode": "manual",
+            "aspectratio": {"x": 1, "y": 1, "z": 0.75},
+            "camera": {
+                "eye": {
+                    "x": round(_DISTANCE * math.cos(_ELEVATION) * math.cos(_AZIMUTH), 3),
+                    "y": round(_DISTANCE * math.cos(_ELEVATION) * math.sin(_AZIMUTH), 3),
+                    "z": round(_DISTANCE * math.sin(_ELEVATION), 3),
+                },
+                "center": {"x": 0, "y": 0, "z": -0.12},
+            },
+            "xaxis": {**_AXIS},
+            "yaxis": {**_AXIS},
+            "zaxis": {**_AXIS},
+        },
+    },
+}  # fmt: skip
+
+
+def surface(result: xr.Dataset, *, variable: str = "loss", split: str | None = None) -> go.Figure:
+    """One split's `variable` over a plane, from `random_plane` or `trajectory_plane`, as a surface that turns.
+
+    Heights and colors are log10 where the loss of all splits together spans over two decades. The path is drawn at
+    the loss of its projections on the plane; of a random plane the final weights are marked. Gaps are not finite.
+    """
+    chosen = split if split is not None or "split" not in result.dims else str(result.split.values[0])
+    style.one_split(result, chosen)  # says what there is when there is no such split
+    return go.Figure(surface_figure(surface_data(result, variable=variable, digits=17), chosen or ""))
+
+
+def surface_data(result: xr.Dataset, *, variable: str = "loss", digits: int = DIGITS) -> dict[str, Any]:
+    """What a surface shows, as JSON can hold it: axes, values by split with β outermost, and the path's points.
+
+    Numbers have `digits` significant digits; null where they are not finite.
+    """
+    alpha, beta = result.alpha.values, result.beta.values
+    parts = style.splits(result)
+    if "path_alpha" in result:
+        first, second = map(_percent, result.explained_variance.values)
+        labels = {"alpha": f"α ({first})", "beta": f"β ({second})"}
+        path = {"alpha": result.path_alpha.values, "beta": result.path_beta.values}
+        heights = {name: part.path_plane_loss.values for name, part in parts.items()} if variable == "loss" else {}
+    else:
+        labels = {"alpha": "direction α", "beta": "direction β"}
+        center = {"alpha": int(np.abs(alpha).argmin()), "beta": int(np.abs(beta).argmin())}
+        path = {"alpha": alpha[[center["alpha"]]], "beta": beta[[center["beta"]]]}
+        heights = {name: part[variable].isel(center).values.reshape(1) for name, part in parts.items()}
+    return {
+        "is_loss": variable == "loss",
+        "quantity": style.label(result[variable]),
+        "alpha": {"label": labels["alpha"], "values": _numbers(alpha, digits)},
+        "beta": {"label": labels["beta"], "values": _numbers(beta, digits)},
+        "values": {
+            name: _numbers(part[variable].transpose("beta", "alpha").values, digits) for name, part in parts.items()
+        },
+        "path": {
+            **{axis: _numbers(values, digits) for axis, values in path.items()},
+            "values": {name: _numbers(values, digits) for name, values in heights.items()},
+        },
+    }
+
+
+def surface_figure(data: dict[str, Any], split: str) -> dict[str, Any]:
+    """The plotly figure, traces and layout, of one split of `surface_data`; all splits have one scale."""
+    log, low, high = _scale(data)
+    ticks = _decades(low, high) if log else {}
+    shown = copy.deepcopy(STYLE)
+    grid = {
+        **shown["surface"],
+        "x": data["alpha"]["values"],
+        "y": data["beta"]["values"],
+        "z": _plotted(data["values"][split], log),
+        "customdata": data["values"][split],
+        "cmin": low,
+        "cmax": high,
+    }
+    grid["colorbar"] |= {"title": {"text": data["quantity"]}, **ticks}
+    layout = shown["layout"]
+    for axis, name in (("xaxis", "alpha"), ("yaxis", "beta")):
+        layout["scene"][axis] |= {
+            "title": {"text": data[name]["label"]},
+            "range": [data[name]["values"][0], data[name]["values"][-1]],
+        }
+    title = data["quantity"] + (", log scale" if log else "")
+    layout["scene"]["zaxis"] |= {"title": {"text": title}, "range": [low, high], **ticks}
+    return {"data": [grid, *_marks(data["path"], split, log, shown)], "layout": layout}
+
+
+def _marks(path: dict[str, Any], split: str, log: bool, shown: dict[str, Any]) -> list[dict[str, Any]]:
+    """The path, its start and its end; only the end where the path is one point."""
+    if split not in path["values"]:
+        return []
+    heights = _plotted(path["values"][split], log)
+    parts = {"path": slice(None), "start": slice(0, 1), "end": slice(-1, None)}
+    return [
+        {**shown[name], "x": path["alpha"][part], "y": path["beta"][part], "z": heights[part]}
+        for name, part in parts.items()
+        if name == "end" or len(heights) > 1
+    ]
+
+
+def _scale(data: dict[str, Any]) -> tuple[bool, float, float]:
+    """Whether heights are log10, and the lowest and highest of all splits, the path among them, as plotted."""
+    grid = np.array(list(data["values"].values()), dtype=float)
+    log = data["is_loss"] and style.wants_log(grid)
+    path = [value for values in data["path"]["values"].values() for value in values]
+    values = np.append(grid.ravel(), np.array(path, dtype=float))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        plotted = np.log10(values) if log else values
+    finite = plotted[np.isfinite(plotted)]
+    if not finite.size:
+        return log, 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # constant
+        pad = 0.05 * abs(low) or 1.0
+        return log, low - pad, high + pad
+    return log, low, high
+
+
+def _plotted(values: list[Any], log: bool) -> list[Any]:
+    if not log:
+        return values
+    return [_plotted(value, log) if isinstance(value, list) else _log10(value) for value in values]
+
+
+def _log10(value: float | None) -> float | None:
+    return math.log10(value) if value is not None and value > 0 else None
+
+
+def _decades(low: float, high: float) -> dict[str, Any]:
+    """Ticks at whole decades, at most six or so."""
+    first, last = math.ceil(low), math.floor(high)
+    powers = range(first, last + 1, max(1, math.ceil((last - first + 1) / 6)))
+    return {"tickvals": list(powers), "ticktext": [f"10{style.superscript(power)}" for power in powers]}
+
+
+def _numbers(values: np.ndarray, digits: int) -> list[Any]:
+    if values.ndim > 1:
+        return [_numbers(row, digits) for row in values]
+    return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]
+
+
+def _percent(share: float) -> str:
+    """Whole percent, one decimal below ten."""
+    if not math.isfinite(share):
+        return "undefined share of variance"
+    return f"{100 * share:.{0 if share >= 0.0995 else 1}f} % of variance"

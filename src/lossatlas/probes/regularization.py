@@ -1,0 +1,125 @@
+"""How does the landscape change with weight decay?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lossatlas.directions import Biases, Normalization, cosine, orthogonalize, random_directions
+from lossatlas.loss import Points
+from lossatlas.paths import Affine, Segment, centered, grid
+from lossatlas.results import UNITS
+from lossatlas.surface import Losses, by_split, sample
+
+
+def interpolate_by_weight_decay(
+    losses: Losses, starts: Tensor, ends: Tensor, weight_decays: Sequence[float], *, steps: int = 51
+) -> xr.Dataset:
+    """Loss and metrics on the straight line from initial to final weights, for a network per weight decay.
+
+    The loss is that of the data alone. Beside it stands `penalty`, λ‖θ‖²/2 over all of θ, whose gradient λθ is what
+    the `weight_decay=λ` of torch.optim's SGD and Adam adds (AdamW's does not: it is no term of the loss); their sum
+    is what was trained. Costs `steps` evaluations of each loss per weight decay.
+
+    Args:
+        starts, ends: `(w, P)`, a row per weight decay.
+
+    Returns:
+        loss and metrics `(weight_decay, alpha)`, penalty `(weight_decay, alpha)`, which has no split.
+
+    >>> from lossatlas import toys
+    >>> ends = torch.tensor([[2.0], [1.0]])
+    >>> result = interpolate_by_weight_decay(toys.bowl(1), torch.zeros(2, 1), ends, (0, 0.5), steps=3)
+    >>> result.loss.values
+    array([[0.   , 0.5  , 2.   ],
+           [0.   , 0.125, 0.5  ]])
+    >>> result.penalty.values
+    array([[0.    , 0.    , 0.    ],
+           [0.    , 0.0625, 0.25  ]])
+    """
+    _check(weight_decays, starts=starts, ends=ends)
+    if steps < 2:
+        raise ValueError(f"steps is {steps}: wanted at least 2, for the two ends")
+    alpha = torch.linspace(0, 1, steps, dtype=torch.float64)
+    lines = [Segment(start, end, alpha) for start, end in zip(starts, ends, strict=True)]
+    return _measure(losses, lines, weight_decays, {"alpha": alpha.numpy()})
+
+
+def slice_by_weight_decay(
+    losses: Losses,
+    thetas: Tensor,
+    weight_decays: Sequence[float],
+    *,
+    generator: torch.Generator,
+    radius: float = 1.0,  # Li et al. 2018
+    steps: int = 25,
+    normalize: Normalization = "filter",
+    biases: Biases = "zero",
+) -> xr.Dataset:
+    """L(θ + αd₁ + βd₂) around the final weights of a network per weight decay, with the same d₁ and d₂ for all.
+
+    The directions are drawn once, normalised to the network of the first weight decay (attribute `normalized_to`)
+    and made orthogonal with their norms kept (Li et al. 2018, section 4), so that the surfaces differ by the networks
+    alone. Networks trained with more weight decay are smaller, so the same step is a larger share of them, which
+    alone changes their surface; `relative_length`, ‖d‖/‖θ‖ by weight decay, says how much larger. Loss and penalty as
+    in `interpolate_by_weight_decay`. Costs `steps²` evaluations of each loss per weight decay.
+
+    Args:
+        thetas: `(w, P)`, a row per weight decay.
+        normalize, biases: see `directions.random_directions`.
+
+    Returns:
+        loss and metrics `(weight_decay, alpha, beta)`; without a split, penalty `(weight_decay, alpha, beta)` and
+        relative_length `(weight_decay,)`, from the root mean square of both norms. The cosine of d₁ and d₂ before
+        and after is in the attributes `cosine_drawn` and `cosine`.
+    """
+    _check(weight_decays, thetas=thetas)
+    layout = next(iter(by_split(losses).values())).layout
+    drawn = random_directions(layout, thetas[0], 2, generator=generator, normalize=normalize, biases=biases)
+    directions = orthogonalize(drawn)  # (2, P)
+    axis = centered(radius, steps)
+    planes = [Affine(theta, directions, grid(axis, axis)) for theta in thetas]
+    result = _measure(losses, planes, weight_decays, {"alpha": axis.numpy(), "beta": axis.numpy()})
+    lengths = directions.double().square().sum(-1).mean().sqrt() / thetas.double().norm(dim=-1)  # (w,)
+    return result.assign(
+        relative_length=("weight_decay", lengths.cpu().numpy(), UNITS["relative_length"])
+    ).assign_attrs(
+        normalize=normalize, biases=biases, normalized_to=float(weight_decays[0]), cosine_drawn=cosine(*drawn),
+        cosine=cosine(*directions),
+    )  # fmt: skip
+
+
+def _check(weight_decays: Sequence[float], **stacks: Tensor) -> None:
+    values = np.asarray(weight_decays, dtype=float)
+    if not values.size or not (np.isfinite(values) & (values >= 0)).all() or np.unique(values).size < values.size:
+        raise ValueError(f"weight_decays is {tuple(weight_decays)}: wanted finite numbers from 0 up, no two alike")
+    for name, stack in stacks.items():
+        if stack.ndim != 2 or len(stack) != values.size:
+            raise ValueError(
+                f"{name} has shape {tuple(stack.shape)}: wanted ({values.size}, P), a row for every weight decay"
+            )
+
+
+def _measure(
+    losses: Losses, stacks: Iterable[Points], weight_decays: Sequence[float], axes: dict[str, np.ndarray]
+) -> xr.Dataset:
+    """Loss, metrics and penalty at a stack of points per weight decay, each laid out over `axes`."""
+    shape = tuple(len(values) for values in axes.values())
+    parts = []
+    for points, weight_decay in zip(stacks, weight_decays, strict=True):
+        penalty = (weight_decay / 2 * _squared_norms(points)).reshape(shape)
+        parts.append(sample(losses, points, axes).assign(penalty=(tuple(axes), penalty, UNITS["penalty"])))
+    values = xr.IndexVariable("weight_decay", np.asarray(weight_decays, dtype=float), UNITS["weight_decay"])
+    joined = xr.concat(parts, values, coords="minimal", compat="override", join="override", combine_attrs="override")
+    return joined.transpose("split", "weight_decay", ..., missing_dims="ignore").assign_attrs(
+        evaluations=sum(part.attrs["evaluations"] for part in parts)
+    )
+
+
+def _squared_norms(points: Points) -> np.ndarray:
+    """‖θ‖² at each of n points, `(n,)`; one point at a time, since a plane of a network does not fit in memory."""
+    return np.array([float(points[i : i + 1].double().square().sum()) for i in range(len(points))])

@@ -1,0 +1,1 @@
+"""The report of a study: one document, written as Markdown, HTML and PDF."""

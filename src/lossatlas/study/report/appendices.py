@@ -1,0 +1,163 @@
+"""Every number of the study: run by run, level by level, configuration by configuration."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from lossatlas.study.measures import METRICS, SPLITS
+from lossatlas.study.report import grids
+from lossatlas.study.report.blocks import Block, Cell, Paragraph, Reference, Section, Text
+from lossatlas.study.report.connectivity import alignment_table, barrier_table
+from lossatlas.study.report.grids import Column, configuration_columns
+from lossatlas.study.report.levels import FACTORS, level_blocks
+from lossatlas.study.report.material import Material
+from lossatlas.study.report.numbers import MISSING, Row, accuracy_text, loss_text, percent_text
+
+MEASURES = {
+    "top_eigenvalue": ("Top eigenvalue", loss_text),
+    "smallest_eigenvalue": ("Smallest", loss_text),
+    "trace": ("Trace", loss_text),
+    "trace_error": ("Trace error", loss_text),
+    "sharpness": ("Sharpness", loss_text),
+    "sharpness_mean": ("Mean increase", loss_text),
+    "interpolation_bump": ("Rise on path", loss_text),
+    "slice_width": ("Slice width", loss_text),
+    "explained_variance": ("In plane", percent_text),
+    "off_plane": ("Off plane", percent_text),
+}
+
+
+_HOW_TO_READ: Text = ("How to read the intervals is said in ", Reference("comparisons"), ".")
+
+
+def appendices(material: Material) -> list[Section]:
+    levels = [
+        Section(
+            f"appendix-{factor}",
+            f"{factor.capitalize()} study",
+            tuple(level_blocks(material, factor, factor, _HOW_TO_READ)),
+        )
+        for factor in FACTORS
+    ]
+    found = [_runs(material), *levels, _connectivity(material), _regularization(material)]
+    return [Section(one.label, one.title, one.blocks, one.sections, appendix=True) for one in found]
+
+
+def _runs(material: Material) -> Section:
+    rows = material.rows("runs")
+    if not rows:
+        return Section("appendix-runs", "Per-run metrics", (Paragraph(("No run has been trained yet.",)),))
+    names = [*configuration_columns(material.study), material.seed_column()]
+    metrics = [
+        grids.number(name.replace("_", " ").capitalize(), name, accuracy_text if "accuracy" in name else loss_text)
+        for name in METRICS
+    ]
+    blocks: list[Block] = [
+        Paragraph(("One row for every trained run; its seed leads to its folder.",)),
+        grids.table("runs", ("Losses and accuracies at the end of training.",), [*names, *metrics], rows),
+    ]
+    measured = [grids.number(heading, name, form) for name, (heading, form) in MEASURES.items() if name in rows[0]]
+    if "interpolation_monotone" in rows[0]:
+        measured.insert(-1, grids.text("Monotone", _monotone))
+    if measured:
+        caption = (
+            "Geometry of the training loss around the final weights: eigenvalues and trace of the Hessian, largest and "
+            "mean increase under random perturbations, largest rise on the path from initial to final weights and "
+            "whether it counts as monotone, width of the random slice, share of the trajectory's variance in its "
+            "plane and largest distance from it.",
+        )
+        blocks.append(grids.table("run-measures", caption, [*names, *measured], rows))
+    return Section("appendix-runs", "Per-run metrics", tuple(blocks))
+
+
+def _monotone(row: Row) -> str:
+    return {True: "yes", False: "no"}.get(row["interpolation_monotone"], MISSING)
+
+
+def _connectivity(material: Material) -> Section:
+    if not material.rows("connectivity"):
+        words = "No pair of seeds has been connected."
+        return Section("appendix-connectivity", "Connectivity", (Paragraph((words,)),))
+    blocks: list[Block] = [
+        Paragraph(("What a barrier is, and what its interval covers, is said in ", Reference("connectivity"), ".")),
+        barrier_table(material, "barriers"),
+    ]
+    if material.rows("alignment"):
+        blocks += [alignment_table(material, f"alignments-{split}", split) for split in SPLITS]
+    return Section("appendix-connectivity", "Connectivity", tuple(blocks))
+
+
+# Regularization --------------------------------------------------------------------------------------------------
+
+
+def _regularization(material: Material) -> Section:
+    decays = sorted(material.study.regularization.weight_decays)
+    if not decays:
+        words = "The study has no regularization study: no weight decays to compare were asked for."
+        return Section("appendix-regularization", "Regularization", (Paragraph((words,)),))
+    rows = material.rows("regularization")
+    words = (
+        "Every configuration of the regularization study: the same initial weights and batches at each weight decay, "
+        "pictures of the first seed."
+    )
+    blocks: list[Block] = [Paragraph((words,)), _thumbnails(material, decays)]
+    if rows:
+        names = [
+            grids.plain(name.capitalize(), name) for name in ("dataset", "architecture", "activation", "optimizer")
+        ]
+        columns = [
+            *names,
+            material.seed_column(),
+            grids.plain("Weight decay", "weight_decay"),
+            *(
+                grids.number(
+                    name.replace("_", " ").capitalize(), name, accuracy_text if "accuracy" in name else loss_text
+                )
+                for name in (*METRICS, "penalty", "path_minimum", "top_eigenvalue", "trace", "sharpness", "slice_width")
+            ),
+        ]
+        caption = (
+            "Every network of the regularization study: metrics, penalty of the final weights, lowest training loss "
+            "between initial and final weights, and geometry.",
+        )
+        blocks.append(grids.table("decayed-runs", caption, columns, rows))
+    return Section("appendix-regularization", "Regularization", tuple(blocks))
+
+
+def _thumbnails(material: Material, decays: Sequence[float]) -> Block:
+    study = material.study
+    rows = [
+        {
+            "dataset": run.dataset,
+            "architecture": run.architecture,
+            "activation": run.activation,
+            "optimizer": run.optimizer,
+            "decays": ", ".join(f"{decay:g}" for decay in decays),
+            "folder": material.store.regularization_figure_folder(run),
+        }
+        for _, runs in itertools.groupby(study.regularization_runs(), key=lambda run: (*run.group, run.optimizer))
+        for run in [next(runs)]
+    ]
+
+    def picture(heading: str, file: str, text: str) -> Column:
+        def cell(row: Row) -> Cell:
+            path = row["folder"] / file
+            return Cell(text, image=material.target(path)) if path.is_file() else Cell(MISSING)
+
+        return Column(heading, cell)
+
+    columns = [
+        *(grids.plain(name.capitalize(), name) for name in ("dataset", "architecture", "activation", "optimizer")),
+        grids.text("Weight decays", lambda row: row["decays"]),
+        picture("Interpolation", "interpolation_surface.png", "interpolation over weight decay"),
+        *(
+            picture(f"Slice at {decay:g}", f"slice_surface_wd={decay:g}.png", f"random slice at weight decay {decay:g}")
+            for decay in dict.fromkeys((decays[0], decays[-1]))
+        ),
+    ]
+    caption = (
+        "Configurations trained at several weight decays: loss from initial to final weights over weight decay, and "
+        "random slices at the smallest and the largest.",
+    )
+    return grids.table("decays", caption, columns, rows)

@@ -1,0 +1,131 @@
+// A surface that turns, from the numbers of assets/planes/<run>.js and the style of assets/surface-style.js.
+// figures/interactive.py does the same for notebooks; a test holds the two to the same figure.
+"use strict";
+
+(() => {
+  const isNumber = (value) => Number.isFinite(value);
+
+  // Not Math.min(...values): a fine grid has more values than a call may have arguments.
+  const extent = (values) => values.reduce(
+    ([low, high], value) => [Math.min(low, value), Math.max(high, value)],
+    [Infinity, -Infinity],
+  );
+
+  const wantsLog = (grid) => {
+    const finite = grid.filter(isNumber);
+    const [low, high] = extent(finite.filter((value) => value > 0));
+    return finite.every((value) => value >= 0) && Math.log10(high) - Math.log10(low) > lossatlas.style.decades;
+  };
+
+  const plotted = (values, log) => {
+    if (!log) return values;
+    return values.map((value) => (Array.isArray(value) ? plotted(value, log) : value > 0 ? Math.log10(value) : null));
+  };
+
+  // One scale for all splits of all planes given: log10 or not, the lowest and the highest value, as plotted.
+  const scaleOf = (planes) => {
+    const grid = planes.flatMap((plane) => Object.values(plane.values).flat(2));
+    const paths = planes.flatMap((plane) => Object.values(plane.path.values).flat());
+    const log = planes.every((plane) => plane.is_loss) && wantsLog(grid);
+    const finite = plotted([...grid, ...paths], log).filter(isNumber);
+    if (!finite.length) return { log, low: 0, high: 1 };
+    const [low, high] = extent(finite);
+    if (high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high))) return { log, low, high };
+    const pad = 0.05 * Math.abs(low) || 1;
+    return { log, low: low - pad, high: high + pad };
+  };
+
+  const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+
+  const decades = ({ log, low, high }) => {
+    if (!log) return {};
+    const [first, last] = [Math.ceil(low), Math.floor(high)];
+    const tickvals = [];
+    const step = Math.max(1, Math.ceil((last - first + 1) / 6));
+    for (let power = first; power <= last; power += step) tickvals.push(power);
+    return { tickvals, ticktext: tickvals.map((power) => "10" + [...String(power)].map((sign) => RAISED[sign]).join("")) };
+  };
+
+  const marks = (path, split, log, style) => {
+    if (!(split in path.values)) return [];
+    const heights = plotted(path.values[split], log);
+    const part = (name, from, to) => ({
+      ...style[name], x: path.alpha.slice(from, to), y: path.beta.slice(from, to), z: heights.slice(from, to),
+    });
+    const end = part("end", -1);
+    return heights.length > 1 ? [part("path", 0), part("start", 0, 1), end] : [end];
+  };
+
+  const ends = (values) => [values[0], values[values.length - 1]];
+
+  // The traces and layout of one split. `scale` and `ranges` are given where several surfaces have one scale.
+  lossatlas.surfaceFigure = (plane, split, { scale = scaleOf([plane]), ranges = null } = {}) => {
+    const style = structuredClone(lossatlas.style);
+    const { log, low, high } = scale;
+    const ticks = decades(scale);
+    const grid = {
+      ...style.surface,
+      x: plane.alpha.values,
+      y: plane.beta.values,
+      z: plotted(plane.values[split], log),
+      customdata: plane.values[split],
+      cmin: low,
+      cmax: high,
+    };
+    grid.colorbar = { ...grid.colorbar, title: { text: plane.quantity }, ...ticks };
+    const layout = style.layout;
+    const axis = (name, title, range, more = {}) => {
+      layout.scene[name] = { ...layout.scene[name], title: { text: title }, range, ...more };
+    };
+    axis("xaxis", plane.alpha.label, ranges?.alpha ?? ends(plane.alpha.values));
+    axis("yaxis", plane.beta.label, ranges?.beta ?? ends(plane.beta.values));
+    axis("zaxis", plane.quantity + (log ? ", log scale" : ""), [low, high], ticks);
+    return { data: [grid, ...marks(plane.path, split, log, style)], layout };
+  };
+
+  lossatlas.sharedScale = scaleOf;
+
+  // Ranges of α and β that hold all planes.
+  lossatlas.sharedRanges = (planes) => Object.fromEntries(["alpha", "beta"].map((axis) => {
+    const values = planes.flatMap((plane) => ends(plane[axis].values));
+    return [axis, extent(values)];
+  }));
+
+  // Draw, or draw anew, into an element: colors of the page's theme, the camera stays where the reader has turned it.
+  lossatlas.draw = async (element, plane, split, shared = {}) => {
+    const Plotly = await lossatlas.plotly();
+    const { data, layout } = lossatlas.surfaceFigure(plane, split, shared);
+    const style = getComputedStyle(document.body);
+    const narrow = element.clientWidth < 480;
+    layout.font = { color: style.color, family: style.getPropertyValue("--sans"), size: narrow ? 10 : 12 };
+    data[0].showscale = !narrow; // the axis has the same numbers
+    const { eye } = layout.scene.camera;
+    const farther = element.clientWidth < 620 ? 1.2 : 1; // or titles of axes would be cut
+    for (const axis of ["x", "y", "z"]) eye[axis] *= farther;
+    const modeBarButtons = [["toImage", "zoom3d", "pan3d", "resetCameraDefault3d"]]; // none that leaves the disk
+    const displayModeBar = narrow ? false : "hover";
+    const config = { responsive: true, displaylogo: false, scrollZoom: false, modeBarButtons, displayModeBar };
+    await Plotly.react(element, data, layout, config);
+    element.redraw = (again = split) => lossatlas.draw(element, plane, again, shared);
+  };
+
+  document.addEventListener("lossatlas-theme", () => {
+    for (const element of document.querySelectorAll(".js-plotly-plot")) element.redraw?.();
+  });
+
+  // Buttons of which one is pressed.
+  lossatlas.choice = (names, chosen, choose) => {
+    const group = document.createElement("span");
+    group.className = "choice";
+    group.setAttribute("role", "group");
+    for (const [value, text] of names) {
+      const button = lossatlas.button(text, () => {
+        for (const other of group.children) other.ariaPressed = String(other === button);
+        choose(value);
+      });
+      button.ariaPressed = String(value === chosen);
+      group.append(button);
+    }
+    return group;
+  };
+})();

@@ -1,0 +1,169 @@
+"""What a report is made of, whatever it is written as: sections of paragraphs, lists, tables and figures.
+
+Targets and paths are relative to the root of the store, with forward slashes. Text is plain: every format escapes it
+in its own way; `Link`, `Strong`, `Code` and `Reference` are the only markup.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Link:
+    """Text that leads to a file of the store, to a run, or to the web."""
+
+    text: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Strong:
+    text: str
+
+
+@dataclass(frozen=True)
+class Code:
+    text: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A mention of a table, figure or section by its label: formats that number put the number there."""
+
+    label: str
+
+
+Inline = str | Link | Strong | Code | Reference
+Text = tuple[Inline, ...]
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    text: Text
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list with bullets."""
+
+    items: tuple[Text, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a table: its text, the number to sort by if it is one, and where it leads; or a small image."""
+
+    text: str
+    value: float | None = None
+    target: str | None = None
+    image: str | None = None  # an image file of the store, shown small; `text` stands for it where it cannot be
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns by heading; every row has a cell for each. `numeric` columns are aligned to the right."""
+
+    label: str
+    caption: Text
+    headings: tuple[str, ...]
+    numeric: tuple[bool, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    def __post_init__(self) -> None:
+        for row in (self.numeric, *self.rows):
+            if len(row) != len(self.headings):
+                raise ValueError(f"table {self.label}: a row has {len(row)} cells for {len(self.headings)} headings")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An image file of the store. `run` names the folder of the run it came from, for the link from the caption."""
+
+    label: str
+    caption: Text
+    path: str
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """Figures to be looked at together, side by side where there is room; drawn on one scale."""
+
+    figures: tuple[Figure, ...]
+
+
+Block = Paragraph | Items | Table | Figure | FigureRow
+
+
+@dataclass(frozen=True)
+class Section:
+    label: str
+    title: str
+    blocks: tuple[Block, ...] = ()
+    sections: tuple[Section, ...] = ()
+    appendix: bool = False  # lettered, not numbered; top level only
+
+
+@dataclass(frozen=True)
+class Document:
+    title: str
+    subtitle: str
+    sections: tuple[Section, ...] = field(default=())
+
+
+# Going through a document --------------------------------------------------------------------------------------
+
+
+def walk(document: Document) -> Iterator[Section | Block]:
+    """Every section, and every block after the heading of its section, in the order in which they are read."""
+    pending: list[Section | Block] = list(reversed(document.sections))
+    while pending:
+        item = pending.pop()
+        yield item
+        if isinstance(item, Section):
+            pending += reversed((*item.blocks, *item.sections))
+        elif isinstance(item, FigureRow):
+            pending += reversed(item.figures)
+
+
+def names(document: Document) -> dict[str, str]:
+    """What each label is called: "Section 3.2", "Appendix A", "Table 4", "Figure 7".
+
+    >>> names(Document("", "", (Section("a", "A"), Section("b", "B", (), (Section("c", "C"),), appendix=True))))
+    {'a': 'Section 1', 'b': 'Appendix A', 'c': 'Appendix A.1'}
+
+    Raises ValueError for a label that stands for two things.
+    """
+    named: dict[str, str] = {}
+    for label, name in (*_sections(document), *_floats(document)):
+        if label in named:
+            raise ValueError(f"label {label!r} stands for {named[label]} and for {name} too: wanted one label for each")
+        named[label] = name
+    return named
+
+
+def _floats(document: Document) -> Iterator[tuple[str, str]]:
+    count: Counter[str] = Counter()
+    for item in walk(document):
+        if isinstance(item, Table | Figure):
+            kind = type(item).__name__
+            count[kind] += 1
+            yield item.label, f"{kind} {count[kind]}"
+
+
+def _sections(document: Document) -> Iterator[tuple[str, str]]:
+    body = [section for section in document.sections if not section.appendix]
+    appendices = [section for section in document.sections if section.appendix]
+    for index, section in enumerate(body, start=1):
+        yield from _numbered(section, "Section", str(index))
+    for index, section in enumerate(appendices):
+        yield from _numbered(section, "Appendix", chr(ord("A") + index))
+
+
+def _numbered(section: Section, kind: str, number: str) -> Iterator[tuple[str, str]]:
+    yield section.label, f"{kind} {number}"
+    for index, inner in enumerate(section.sections, start=1):
+        yield from _numbered(inner, kind, f"{number}.{index}")

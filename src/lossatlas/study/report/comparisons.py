@@ -1,0 +1,162 @@
+"""Architectures, optimizers, weight decay and other kinds of network, each with performance and geometry together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lossatlas.study.config import Kind, Run, parse_architecture
+from lossatlas.study.report import grids
+from lossatlas.study.report.blocks import Block, Paragraph, Reference, Section
+from lossatlas.study.report.evidence import contrast_table, contrasts, findings, findings_table, matched
+from lossatlas.study.report.grids import TEST_MEANS
+from lossatlas.study.report.levels import mixed
+from lossatlas.study.report.material import Material, row_of
+from lossatlas.study.report.numbers import listed
+
+PLANE = "pca/plane_surface.png"
+OVER_THE_PLANE = "Loss over the plane of the training trajectory"
+
+
+def architectures(material: Material) -> Section | None:
+    rows = material.rows("architecture")
+    if not rows:
+        return None
+    columns = [grids.plain("Architecture", "architecture"), *TEST_MEANS]
+    blocks: list[Block] = [
+        Paragraph(("By architecture, over all activations, optimizers and data sets of the study:",)),
+        grids.table("architecture-means", ("Mean test loss and accuracy by architecture.",), columns, rows),
+    ]
+    for factor in ("depth", "width"):
+        others = listed([name.replace("_", " ") for name in mixed(material, factor)])
+        held = "width" if factor == "depth" else "depth"
+        found = contrasts(material, factor=factor)
+        text = f"At equal {held}, "
+        text += "performance and geometry by " + factor + ":" if found else f"no two networks differ in {factor} only."
+        if others:
+            text += f" (Without that, {factor} is mixed with {others}: see "
+            blocks.append(Paragraph((text, Reference(f"appendix-{factor}"), ".)")))
+        else:
+            blocks.append(Paragraph((text,)))
+        blocks += contrast_table(f"{factor}-contrasts", matched(f"What {factor} changes.", found), found)
+    caption = ("Findings on depth and width.",)
+    blocks += findings_table("architecture-findings", caption, findings(material, axes=("Depth", "Width")))
+    runs = [material.example("small", "relu", "adam"), material.example("large", "relu", "adam")]
+    blocks += material.figures_of("architecture-plane", runs, PLANE, OVER_THE_PLANE)
+    return Section("architectures", "Architecture comparison", tuple(blocks))
+
+
+def optimizers(material: Material) -> Section | None:
+    if len(material.study.training.optimizers) < 2:
+        return None
+    rows = contrasts(material, factor="optimizer")
+    words = (
+        "The optimizers have one setting each, which was not tuned: a difference between them is one between these "
+        "settings (",
+        Reference("training"),
+        "). Initial weights and batches are the same for both.",
+    )
+    blocks: list[Block] = [Paragraph(words)]
+    blocks += contrast_table("optimizer-contrasts", matched("What the optimizer changes.", rows), rows)
+    caption = ("Findings on the optimizer.",)
+    blocks += findings_table("optimizer-findings", caption, findings(material, axes=("Optimizer",)))
+    runs = material.under_each_optimizer("large", "tanh")
+    blocks += material.figures_of("optimizer-plane", runs, PLANE, OVER_THE_PLANE)
+    return Section("optimizers", "Optimizer comparison", tuple(blocks))
+
+
+def regularization(material: Material) -> Section | None:
+    decays = sorted(material.study.regularization.weight_decays)
+    if not decays:
+        return None
+    rows = contrasts(material, factor="weight_decay")
+    named = listed([f"{decay:g}" for decay in decays])
+    words = (
+        f"Every configuration trained again at weight decay {named}, from the same initial weights and with the same "
+        "batches. Curves and surfaces are of the loss of the data alone, without the penalty. Slices at all weight "
+        "decays have the same directions, normalised to the first network: networks that weight decay made smaller are "
+        "moved by a larger share of themselves. All configurations are in ",
+        Reference("appendix-regularization"),
+        ".",
+    )
+    blocks: list[Block] = [Paragraph(words)]
+    blocks += contrast_table("decay-contrasts", matched("What weight decay changes.", rows), rows)
+    caption = ("Findings on weight decay.",)
+    blocks += findings_table("decay-findings", caption, findings(material, axes=("Regularization",)))
+    for index, run in enumerate([material.example("small", "gelu", "adam"), material.example("large", "tanh", "sgd")]):
+        blocks += _regularized(material, f"decay-{index}", run, decays) if run else []
+    return Section("regularization", "Regularization", tuple(blocks))
+
+
+def _regularized(material: Material, label: str, run: Run, decays: Sequence[float]) -> list[Block]:
+    folder = material.store.regularization_figure_folder(run)
+    name = " · ".join((*run.group, run.optimizer))
+    shown = [
+        ("interpolation_surface", "Loss from initial to final weights, over weight decay"),
+        *(
+            (f"slice_surface_wd={decay:g}", f"Random slice at weight decay {decay:g}")
+            for decay in (decays[0], decays[-1])
+        ),
+        ("interpolation_curves", "Loss from initial to final weights, a line for each weight decay"),
+        ("slices_contour", "Random slices at each weight decay"),
+    ]
+    figures = [
+        material.figure(f"{label}-{index}", folder / f"{file}.png", f"{what}: {name}.", run=run)
+        for index, (file, what) in enumerate(dict(shown).items())
+    ]
+    return row_of(figures)
+
+
+# ConvNets and residual MLPs --------------------------------------------------------------------------------------
+
+
+def other_networks(material: Material) -> Section | None:
+    kinds = {parse_architecture(name).kind for name in material.study.model.grid()}
+    if not kinds & {"conv", "res"}:
+        return None
+    columns = [grids.plain("Architecture", "architecture"), *TEST_MEANS]
+    caption = ("Mean test loss and accuracy by architecture, ConvNets (conv), residual MLPs (res) and MLPs.",)
+    words = (
+        "ConvNets see the inputs as an image of one channel; residual MLPs add the input of every block to its output. "
+        "They are trained and probed as the MLPs are."
+    )
+    blocks: list[Block] = [Paragraph((words,))]
+    blocks.append(grids.table("kinds", caption, columns, material.rows("architecture")))
+    caption = ("Findings on ConvNets and residual MLPs.",)
+    rows = findings(material, axes=("ConvNet and residual MLP",))
+    blocks += findings_table("kind-findings", caption, rows)
+    sections = [
+        _on(material, dataset, kind)
+        for dataset in material.study.data.datasets
+        for kind in ("conv", "res")
+        if kind in kinds
+    ]
+    return Section("other-networks", "ConvNets and residual MLPs", tuple(blocks), tuple(one for one in sections if one))
+
+
+def _on(material: Material, dataset: str, kind: Kind) -> Section | None:
+    runs = [
+        material.example(size, "relu", material.study.training.optimizers[-1], kind=kind, dataset=dataset)
+        for size in ("small", "large")
+    ]
+    label = f"{kind}-{dataset}"
+    parts = [
+        ("interpolation/interpolation_loss.png", "Loss from initial (0) to final weights (1)"),
+        ("random_slice/slice1d_loss.png", "Loss along one random direction"),
+        ("random_slice/slice2d_surface.png", "Loss over a plane of two random directions"),
+    ]
+    figures = [
+        material.figure(
+            f"{label}-{run.architecture}-{index}",
+            material.store.figure_folder(run) / file,
+            f"{what}: ",
+            material.link(run),
+            ".",
+            run=run,
+        )
+        for run in dict.fromkeys(runs)
+        if run
+        for index, (file, what) in enumerate(parts)
+    ]
+    blocks = row_of(figures)
+    names = {"conv": "ConvNets", "res": "Residual MLPs"}
+    return Section(label, f"{names[kind]} on {dataset}", tuple(blocks)) if blocks else None

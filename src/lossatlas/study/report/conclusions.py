@@ -1,0 +1,141 @@
+"""What holds, what limits it, and what would settle the rest."""
+
+from __future__ import annotations
+
+from lossatlas.study.report.blocks import Block, Items, Paragraph, Reference, Section, Text
+from lossatlas.study.report.curvature import extremes
+from lossatlas.study.report.evidence import findings
+from lossatlas.study.report.levels import FACTORS, calibration, mixed
+from lossatlas.study.report.material import Material
+from lossatlas.study.report.numbers import counted, listed
+
+
+def conclusions(material: Material) -> Section:
+    rows = findings(material)
+    if not rows:
+        words = "No findings have been evaluated, so nothing is concluded."
+        return Section("conclusions", "Conclusions", (Paragraph((words,)), *_next(material)))
+    blocks: list[Block] = []
+    for verdict, words in (
+        ("supported", "What the numbers of this study support:"),
+        ("contradicted", "What they contradict, although it may hold elsewhere:"),
+        ("undecided", "What they leave undecided:"),
+    ):
+        said = [row for row in rows if row["verdict"] == verdict]
+        if said:
+            blocks += [Paragraph((words,)), Items(tuple((row["statement"],) for row in said))]
+    note = ("The numbers behind these lines are in ", Reference("key-findings"), ".")
+    return Section("conclusions", "Conclusions", (Paragraph(note), *blocks, *_next(material)))
+
+
+def limits(material: Material) -> Section:
+    items = [
+        _seeds(material),
+        _confounded(material),
+        _missing(material),
+        _plane(material),
+        _hessian(material),
+        _test_set(material),
+        (
+            "One draw of the data, one setting for each optimizer, no tuning: the results are those of this study's "
+            "configurations, not of architectures or optimizers in general",
+        ),
+        (
+            "Many comparisons are made side by side, and intervals are not widened for it: of twenty true zeros one "
+            "interval of 95 % leaves out zero by chance",
+        ),
+    ]
+    return Section("limits", "Limits", (Items(tuple(item for item in items if item)),))
+
+
+def _seeds(material: Material) -> Text:
+    most = max((row["n"] for row in material.rows("configurations")), default=0)
+    if most < 2:
+        return (
+            "One seed for each configuration: nothing is known of the spread between seeds, and means have no interval",
+        )
+    text = f"At most {counted(most, 'seed')} for each configuration. {calibration(most)} "
+    if most < 4:
+        share = {2: 50, 3: 75}[most]
+        text += (
+            "The bracket of a single configuration is just the range of its seeds, which holds the mean of a symmetric "
+            f"distribution in {share} % of cases, not in 95 %. "
+        )
+    return (text + "Intervals over many configurations are better calibrated than those over one.",)
+
+
+def _confounded(material: Material) -> Text:
+    if not material.rows("runs"):
+        return ()
+    found = {factor: [name.replace("_", " ") for name in mixed(material, factor)] for factor in FACTORS}
+    said = [f"{factor} with {listed(others)}" for factor, others in found.items() if others]
+    if not said:
+        return ("No design choice is confounded with another: every level occurs equally often with every other",)
+    return (
+        f"Confounded in the means by level: {'; '.join(said)}. Comparisons at equal width and equal depth use only the "
+        "networks that have a partner, which may be few",
+    )
+
+
+def _missing(material: Material) -> Text:
+    planned = len(list(material.study.runs()))
+    trained = len(material.rows("runs"))
+    diverged = sum(row["diverged"] for row in material.rows("configurations"))
+    failures = sum(len(failed) for failed in material.store.all_failures().values())
+    if trained == planned and not diverged and not failures:
+        return (f"All {counted(planned, 'run')} were trained, none diverged, no measurement failed",)
+    return (
+        f"{planned - trained} of {counted(planned, 'run')} are not trained, {diverged} diverged and are left out of "
+        f"all means, {counted(failures, 'step')} failed (see summary.md)",
+    )
+
+
+def _plane(material: Material) -> Text:
+    rows = material.rows("runs")
+    share = extremes(material, rows, "explained_variance", "Share of the trajectory's variance in its plane")
+    away = extremes(
+        material, rows, "off_plane", "Largest distance of a checkpoint from the plane over its distance from the end"
+    )
+    if not share or "explained_variance" not in rows[0]:
+        return ()
+    return (*share, ". ", *away, ". A path that leaves the plane has another loss than the surface below it shows")
+
+
+def _hessian(material: Material) -> Text:
+    rows = [row for row in material.rows("runs") if row.get("top_eigenvalue") is not None]
+    if "hessian" not in material.study.probes.run or not rows:
+        return ()
+    missing = sum(row["top_eigenvalue"] != row["top_eigenvalue"] for row in rows)
+    words = f"{missing} of {counted(len(rows), 'trained run')} have no spectrum. "
+    known = [row["hessian_converged"] for row in rows if row.get("hessian_converged") in (True, False)]
+    if known:
+        words += f"The eigenvalues of {sum(not one for one in known)} of {len(known)} spectra have not converged. "
+    return (words, *extremes(material, rows, "trace_error", "Standard error of the trace"))
+
+
+def _test_set(material: Material) -> Text:
+    test = material.study.data.test
+    return (
+        f"{test} test examples: a step of one is {1 / test:.2g} in accuracy, and differences of that size say nothing. "
+        "The test set was not used to choose anything, but it is the same for all runs",
+    )
+
+
+def _next(material: Material) -> list[Block]:
+    most = max((row["n"] for row in material.rows("configurations")), default=0)
+    mixed_up = [name for name in ("depth", "width") if material.rows("runs") and mixed(material, name)]
+    items: list[Text] = []
+    if any(row["verdict"] == "undecided" for row in findings(material)):
+        items.append(
+            (f"More than {counted(most, 'seed')} for each configuration would narrow the undecided statements",)
+        )
+    if mixed_up:
+        items.append(("A full grid of depths and widths would separate the two (model.depth and model.width)",))
+    items += [
+        ("Another draw of the data (data.seed) would tell how much hangs on these examples",),
+        ("Learning rates, batch sizes and schedules chosen for each configuration would compare optimizers fairly",),
+        ("Curved paths would tell whether barriers are more than a matter of the straight line",),
+        ("Harder data, normalisation layers and attention would tell whether any of this carries over",),
+        ("Flatness relative to a prior (PAC-Bayes) does not change under rescalings, as the measures here do",),
+    ]
+    return [Paragraph(("What would settle more:",)), Items(tuple(items))]

@@ -1,0 +1,50 @@
+"""The report of a study: its parts in order. Every word with a number in it is written from a table of the store."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from lossatlas.study.report.appendices import appendices
+from lossatlas.study.report.blocks import Document
+from lossatlas.study.report.comparisons import architectures, optimizers, other_networks, regularization
+from lossatlas.study.report.conclusions import conclusions, limits
+from lossatlas.study.report.connectivity import connectivity
+from lossatlas.study.report.curvature import hessian, sharpness
+from lossatlas.study.report.landscapes import landscapes
+from lossatlas.study.report.material import Material
+from lossatlas.study.report.numbers import counted, listed
+from lossatlas.study.report.overview import overview, setup
+from lossatlas.study.report.performance import performance
+from lossatlas.study.report.references import references
+from lossatlas.study.store import Store
+
+
+def build_report(store: Store, tables: dict[str, pd.DataFrame]) -> Document:
+    """The report as a document. Parts whose data the study lacks are left out, or said to be absent."""
+    material = Material(store, tables)
+    sections = [
+        overview(material),
+        setup(material),
+        performance(material),
+        landscapes(material),
+        hessian(material),
+        sharpness(material),
+        connectivity(material),
+        architectures(material),
+        optimizers(material),
+        regularization(material),
+        other_networks(material),
+        conclusions(material),
+        limits(material),
+        references(),
+        *appendices(material),
+    ]
+    study = store.study
+    return Document(
+        title=f"Loss landscapes: the {study.name} study",
+        subtitle=(
+            f"{counted(len(list(study.runs())), 'network')} on {listed(list(study.data.datasets))}, "
+            f"{counted(len(study.training.seeds), 'seed')} for each configuration"
+        ),
+        sections=tuple(section for section in sections if section),
+    )

@@ -1,0 +1,95 @@
+"""Tables of a document from rows: a column is a heading and what stands in the cell of a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from lossatlas.study.config import Study
+from lossatlas.study.measures import CONFIGURATION
+from lossatlas.study.report.blocks import Cell, Table, Text
+from lossatlas.study.report.numbers import MISSING, Form, Row, accuracy_text, between, interval_text, loss_text
+
+
+@dataclass(frozen=True)
+class Column:
+    heading: str
+    cell: Callable[[Row], Cell]
+    numeric: bool = False
+
+
+def table(label: str, caption: Text, columns: Sequence[Column], rows: Iterable[Row]) -> Table:
+    return Table(
+        label=label,
+        caption=caption,
+        headings=tuple(column.heading for column in columns),
+        numeric=tuple(column.numeric for column in columns),
+        rows=tuple(tuple(column.cell(row) for column in columns) for row in rows),
+    )
+
+
+def plain(heading: str, name: str) -> Column:
+    """A name, or a number as it is; what is missing is a dash."""
+
+    def cell(row: Row) -> Cell:
+        value = row[name]
+        return Cell(format(value, "g") if isinstance(value, float) else str(value))
+
+    return Column(heading, cell)
+
+
+def count(heading: str, name: str) -> Column:
+    return Column(heading, lambda row: Cell(str(row[name]), value=float(row[name])), numeric=True)
+
+
+def number(heading: str, name: str, form: Form = loss_text) -> Column:
+    def cell(row: Row) -> Cell:
+        value = row.get(name)
+        if not isinstance(value, int | float) or math.isnan(value):
+            return Cell(MISSING)
+        return Cell(form(value), value=float(value))
+
+    return Column(heading, cell, numeric=True)
+
+
+def mean(heading: str, name: str, form: Form = loss_text) -> Column:
+    """A mean and its interval."""
+    return Column(heading, lambda row: Cell(interval_text(row, name, form), value=_value(row[name])), numeric=True)
+
+
+def estimate(heading: str, name: str, form: Form = loss_text) -> Column:
+    """An estimate `name` whose interval stands in `low` and `high`."""
+
+    def cell(row: Row) -> Cell:
+        return Cell(between(row[name], row["low"], row["high"], form), value=_value(row[name]))
+
+    return Column(heading, cell, numeric=True)
+
+
+def text(heading: str, words: Callable[[Row], str]) -> Column:
+    return Column(heading, lambda row: Cell(words(row)))
+
+
+def _value(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+# Columns that many tables have ---------------------------------------------------------------------------------
+
+TEST_MEANS: tuple[Column, ...] = (
+    count("n", "n"),
+    count("Diverged", "diverged"),
+    mean("Mean test loss", "mean_test_loss"),
+    mean("Mean test accuracy", "mean_test_accuracy", accuracy_text),
+)
+
+
+def configuration_columns(study: Study) -> list[Column]:
+    """The name of a configuration; its weight decay where the study has several."""
+    columns = [plain(name.replace("_", " ").capitalize(), name) for name in CONFIGURATION]
+    return columns if len(study.training.weight_decays) > 1 else columns[:-1]
+
+
+def configuration_name(study: Study, row: Row) -> str:
+    return " · ".join(column.cell(row).text for column in configuration_columns(study))

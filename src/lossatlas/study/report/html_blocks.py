@@ -1,0 +1,196 @@
+"""Blocks of a document as HTML."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from functools import cache
+from html import escape
+from pathlib import Path
+
+from lossatlas.study.config import Run
+from lossatlas.study.report.blocks import (
+    Block,
+    Cell,
+    Code,
+    Figure,
+    FigureRow,
+    Inline,
+    Items,
+    Link,
+    Paragraph,
+    Reference,
+    Section,
+    Strong,
+    Table,
+    Text,
+)
+from lossatlas.study.report.html_site import Site, address, page_of, slug
+
+LONG = 40  # rows above which a table scrolls in a frame of its own, under its headings
+
+
+class Writer:
+    """Writes blocks for a page from which `root` leads to the store.
+
+    `named` has the number of every label; the page `of` a run need not say where its figures come from.
+    """
+
+    def __init__(
+        self, site: Site, root: str = "", named: Mapping[str, str] | None = None, *, of: Run | None = None
+    ) -> None:
+        self.site = site
+        self.root = root
+        self.named = named or {}
+        self.of = of
+
+    # Sections ----------------------------------------------------------------------------------------------------
+
+    def section(self, section: Section, level: int = 2) -> Iterator[str]:
+        label = escape(section.label)
+        yield f'<section id="{label}">'
+        yield f'<h{level}>{self.number(section)}<a href="#{label}">{escape(section.title)}</a></h{level}>'
+        for block in section.blocks:
+            yield self.block(block)
+        for inner in section.sections:
+            yield from self.section(inner, min(level + 1, 6))
+        yield "</section>"
+
+    def number(self, section: Section) -> str:
+        """`3.2`, or `Appendix A` for what has a letter; nothing on a page without numbers."""
+        if section.label not in self.named:
+            return ""
+        kind, number = self.named[section.label].split(" ")
+        text = f"{kind} {number}" if kind == "Appendix" and "." not in number else number
+        return f'<span class="number">{text}</span> '
+
+    def contents(self, sections: tuple[Section, ...]) -> str:
+        """Sections and what is in them as nested lists of links."""
+        if not sections:
+            return ""
+        entries = (
+            f'<li><a href="#{escape(section.label)}">{self.number(section)}{escape(section.title)}</a>'
+            f"{self.contents(section.sections)}</li>"
+            for section in sections
+        )
+        return f"<ol>{''.join(entries)}</ol>"
+
+    # Blocks ------------------------------------------------------------------------------------------------------
+
+    def block(self, block: Block) -> str:
+        match block:
+            case Paragraph(text):
+                return f"<p>{self.text(text)}</p>"
+            case Items(items):
+                return f"<ul>{''.join(f'<li>{self.text(item)}</li>' for item in items)}</ul>"
+            case Table():
+                return self.table(block)
+            case Figure():
+                return self.figure(block)
+            case FigureRow(figures):
+                return f'<div class="row">{"".join(map(self.figure, figures))}</div>'
+
+    def table(self, table: Table) -> str:
+        """A table in a frame that scrolls where the page is too narrow; `data-value` is what a column sorts by."""
+        label = escape(table.label)
+        heads = "".join(
+            f'<th scope="col"{_numeric(numeric)}>{escape(heading)}</th>'
+            for heading, numeric in zip(table.headings, table.numeric, strict=True)
+        )
+        rows = "".join(f"<tr>{''.join(self.row(row, table.numeric))}</tr>\n" for row in table.rows)
+        frame = "frame long" if len(table.rows) > LONG else "frame"
+        caption = self.caption(table.label, table.caption)
+        named = f'aria-labelledby="{label}-caption"' if caption else 'aria-label="table"'
+        return (
+            f'<figure class="table" id="{label}">{caption}<div class="{frame}" role="region" tabindex="0" {named}>'
+            f"<table><thead><tr>{heads}</tr></thead>\n<tbody>{rows}</tbody></table></div></figure>"
+        )
+
+    def row(self, cells: tuple[Cell, ...], numeric: tuple[bool, ...]) -> Iterator[str]:
+        """Cells; numbers of a row that leads to one run lead there too."""
+        runs = list(dict.fromkeys(run for cell in cells if (run := self.site.run_at(cell.target))))
+        run = runs[0] if len(runs) == 1 else None
+        for cell, is_number in zip(cells, numeric, strict=True):
+            value = "" if cell.value is None or math.isnan(cell.value) else f' data-value="{cell.value!r}"'
+            yield f"<td{_numeric(is_number)}{value}>{self.cell(cell, run if is_number else None)}</td>"
+
+    def cell(self, cell: Cell, run: Run | None = None) -> str:
+        if cell.image:
+            shown = self.image(cell.image, cell.text, "thumbnail")
+            return f'<a href="{self.href(cell.target or cell.image)}">{shown}</a>'
+        if cell.target:
+            return f'<a href="{self.href(cell.target)}">{escape(cell.text)}</a>'
+        if run and cell.value is not None:  # reached by keyboard through the cell that names the run
+            return f'<a href="{self.href(page_of(run))}" tabindex="-1">{escape(cell.text)}</a>'
+        return escape(cell.text)
+
+    def figure(self, figure: Figure) -> str:
+        """A picture and its caption; `data-plane` says which surface can take its place."""
+        run = self.site.run_at(figure.run)
+        plane = self.site.plane_of(run, figure.path) if run else None
+        turns = f' data-run="{escape(slug(run))}" data-plane="{plane}"' if run and plane else ""
+        source = ""
+        told = [self.of, *(self.site.run_at(part.target) for part in figure.caption if isinstance(part, Link))]
+        if run and run not in told:
+            source = f' <a class="source" href="{self.href(page_of(run))}">{escape(self.site.name(run))}</a>'
+        href = self.href(figure.path)
+        image = self.image(figure.path, _plain(figure.caption))
+        return (
+            f'<figure class="picture" id="{escape(figure.label)}"{turns}>'
+            f'<div class="stage"><a href="{href}">{image}</a></div>'
+            f"{self.caption(figure.label, figure.caption, source)}</figure>"
+        )
+
+    def image(self, path: str, text: str, style: str = "") -> str:
+        width, height = _size(self.site.store.root / path)
+        size = f' width="{width}" height="{height}"' if width else ""
+        kind = f' class="{style}"' if style else ""
+        return f'<img{kind} src="{self.href(path)}" alt="{escape(text)}"{size} loading="lazy" decoding="async">'
+
+    def caption(self, label: str, text: Text, more: str = "") -> str:
+        if not text and not more:
+            return ""
+        number = f"<strong>{self.named[label]}.</strong> " if label in self.named else ""
+        return f'<figcaption id="{escape(label)}-caption">{number}{self.text(text)}{more}</figcaption>'
+
+    # Text --------------------------------------------------------------------------------------------------------
+
+    def text(self, text: Text) -> str:
+        return "".join(map(self.inline, text))
+
+    def inline(self, part: Inline) -> str:
+        match part:
+            case str():
+                return escape(part)
+            case Strong(text):
+                return f"<strong>{escape(text)}</strong>"
+            case Code(text):
+                return f"<code>{escape(text)}</code>"
+            case Link(text, target):
+                return f'<a href="{self.href(target)}">{escape(text)}</a>'
+            case Reference(label):
+                return f'<a class="reference" href="#{escape(label)}">{escape(self.named[label])}</a>'
+
+    def href(self, target: str) -> str:
+        """Where a link leads: to the page of a run instead of its folder."""
+        run = self.site.run_at(target)
+        return escape(address(page_of(run) if run else target, self.root))
+
+
+def _numeric(numeric: bool) -> str:
+    return ' class="n"' if numeric else ""
+
+
+def _plain(text: Text) -> str:
+    return "".join(part if isinstance(part, str) else getattr(part, "text", "") for part in text)
+
+
+@cache
+def _size(image: Path) -> tuple[int, int]:
+    """Pixels of a PNG, so that the page does not move when it comes; zeros for what is no PNG."""
+    if not image.is_file():
+        return 0, 0
+    with image.open("rb") as file:
+        head = file.read(24)
+    return struct.unpack(">II", head[16:24]) if head[1:4] == b"PNG" else (0, 0)

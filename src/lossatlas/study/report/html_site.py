@@ -1,0 +1,82 @@
+"""Where the pages of a report lie, what they are called, and how one leads to another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import quote
+
+from lossatlas.study.config import Run
+from lossatlas.study.store import Store
+
+ASSETS = "assets"
+PLANES = {"slice": "random_slice/slice2d.nc", "pca": "pca/plane.nc"}
+_FIGURES = {"slice": "random_slice/slice2d_", "pca": "pca/plane_"}
+
+
+@dataclass(frozen=True)
+class Site:
+    """The pages over one store, and the runs that have one: all of the study's."""
+
+    store: Store
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        return self.store.study.all_runs()
+
+    @cached_property
+    def by_folder(self) -> dict[str, Run]:
+        return {self.path(self.store.run_folder(run)): run for run in self.runs}
+
+    @cached_property
+    def varying(self) -> list[str]:
+        """The fields of a run's name that are not the same for all."""
+        return [name for name in Run.model_fields if len({getattr(run, name) for run in self.runs}) > 1]
+
+    def path(self, file: Path) -> str:
+        """A file of the store as targets name it."""
+        return file.relative_to(self.store.root).as_posix()
+
+    def run_at(self, target: str | None) -> Run | None:
+        """The run whose folder a target is."""
+        return None if target is None else self.by_folder.get(target.rstrip("/"))
+
+    def planes(self, run: Run) -> list[str]:
+        """The surfaces that there are of a run."""
+        return [plane for plane, file in PLANES.items() if (self.store.run_folder(run) / file).is_file()]
+
+    def plane_of(self, run: Run, image: str) -> str | None:
+        """The surface that an image of a run shows, if it can be turned."""
+        folder = self.path(self.store.figure_folder(run))
+        named = [plane for plane, start in _FIGURES.items() if image.startswith(f"{folder}/{start}")]
+        shows_loss = not image.endswith("_accuracy.png")
+        return named[0] if named and shows_loss and named[0] in self.planes(run) else None
+
+    def name(self, run: Run, *, without: Sequence[str] = ()) -> str:
+        """What sets a run apart from the others of its study; its whole name when it is alone."""
+        words = {
+            "dataset": run.dataset,
+            "architecture": run.architecture,
+            "activation": run.activation,
+            "optimizer": run.optimizer,
+            "weight_decay": f"weight decay {run.weight_decay:g}",
+            "seed": f"seed {run.seed}",
+        }
+        return " · ".join(words[field] for field in self.varying if field not in without) or str(run)
+
+
+def slug(run: Run) -> str:
+    """A run's name as that of a file: its folder's, on one level."""
+    name = f"{run.dataset}-{run.architecture}-{run.activation}-{run.optimizer}"
+    return f"{name}-wd{run.weight_decay:g}-seed{run.seed}"
+
+
+def page_of(run: Run) -> str:
+    return f"{ASSETS}/runs/{slug(run)}.html"
+
+
+def address(target: str, root: str = "") -> str:
+    """A target as the `href` of a page from which `root` leads to the store; what is on the web stays as it is."""
+    return target if "://" in target else quote(root + target, safe="/=#.,~-_")

@@ -1,0 +1,123 @@
+"""What a report is written from: the tables of a study, and which files its store has. Nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from lossatlas.study.config import Kind, Run, Study, parse_architecture
+from lossatlas.study.report.blocks import Block, Cell, Figure, FigureRow, Inline, Link
+from lossatlas.study.report.grids import Column
+from lossatlas.study.report.numbers import Row
+from lossatlas.study.store import Store
+
+Size = Literal["small", "large"]
+
+
+@dataclass(frozen=True)
+class Material:
+    """A store and its tables; a table that is missing has no rows."""
+
+    store: Store
+    tables: dict[str, pd.DataFrame]
+
+    @property
+    def study(self) -> Study:
+        return self.store.study
+
+    def rows(self, name: str) -> list[Row]:
+        if name not in self.tables:
+            return []
+        return [{str(column): value for column, value in row.items()} for row in self.tables[name].to_dict("records")]
+
+    # Runs --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def drawn(self) -> list[Run]:
+        """Runs of the study's matrix that have figures: those that were trained and did not diverge."""
+        return [run for run in self.study.runs() if self.store.figure_folder(run).is_dir()]
+
+    def example(
+        self,
+        size: Size,
+        activation: str,
+        optimizer: str | None = None,
+        *,
+        kind: Kind = "mlp",
+        dataset: str | None = None,
+    ) -> Run | None:
+        """The first drawn run of the deepest and then widest network of its kind, or the shallowest and narrowest.
+
+        A study without the activation shows its first one instead; without the optimizer or the data set there is
+        no example.
+        """
+        activations = self.study.model.activations
+        wanted = activation if activation in activations else activations[0]
+        runs = [
+            run
+            for run in self.drawn
+            if run.dataset == (dataset or self.study.data.datasets[0])
+            and parse_architecture(run.architecture).kind == kind
+            and run.activation == wanted
+            and (optimizer is None or run.optimizer == optimizer)
+        ]
+        extreme = max if size == "large" else min
+        return extreme(runs, key=lambda run: parse_architecture(run.architecture)[1:], default=None)
+
+    def under_each_optimizer(self, size: Size, activation: str, *, kind: Kind = "mlp") -> list[Run]:
+        found = [self.example(size, activation, optimizer, kind=kind) for optimizer in self.study.training.optimizers]
+        return [run for run in found if run is not None]
+
+    def run_of(self, row: Row) -> Run:
+        return Run.model_validate({field: row[field] for field in Run.model_fields})
+
+    def name(self, run: Run) -> str:
+        """The name of a run; its weight decay where the study has several."""
+        several = len(self.study.training.weight_decays) > 1
+        return str(run) if several else str(run).replace(f" · weight decay {run.weight_decay:g}", "")
+
+    def target(self, path: Path) -> str:
+        return path.relative_to(self.store.root).as_posix()
+
+    def link(self, run: Run) -> Link:
+        return Link(self.name(run), self.target(self.store.run_folder(run)))
+
+    def seed_column(self) -> Column:
+        """The seed of a run, which leads to its folder."""
+
+        def cell(row: Row) -> Cell:
+            folder = self.store.run_folder(self.run_of(row))
+            return Cell(str(row["seed"]), value=float(row["seed"]), target=self.target(folder))
+
+        return Column("Seed", cell, numeric=True)
+
+    # Figures -----------------------------------------------------------------------------------------------------
+
+    def figure(self, label: str, file: Path, *caption: Inline, run: Run | None = None) -> Figure | None:
+        """The figure in `file`, if it has been drawn."""
+        if not file.is_file():
+            return None
+        return Figure(label, caption, self.target(file), self.target(self.store.run_folder(run)) if run else None)
+
+    def figures_of(self, label: str, runs: Iterable[Run | None], file: str, what: str) -> list[Block]:
+        """One file of the figures of several runs, beside each other; empty when none has been drawn."""
+        unique = list(dict.fromkeys(run for run in runs if run is not None))
+        found = [
+            self.figure(
+                f"{label}-{index}", self.store.figure_folder(run) / file, f"{what}: ", self.link(run), ".", run=run
+            )
+            for index, run in enumerate(unique)
+        ]
+        return row_of(found)
+
+
+def row_of(figures: Sequence[Figure | None]) -> list[Block]:
+    there = tuple(figure for figure in figures if figure is not None)
+    if len(there) < 2:
+        return list(there)
+    return [FigureRow(there)]

@@ -1,0 +1,22 @@
+"""The report in every format, at the root of the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lossatlas.study.report.content import build_report
+from lossatlas.study.report.html import write_html
+from lossatlas.study.report.markdown import write_markdown
+from lossatlas.study.report.pdf import write_pdf
+from lossatlas.study.store import Store, write_bytes, write_text
+
+
+def write_report(store: Store, tables: dict[str, pd.DataFrame]) -> list[Path]:
+    """Write report.md, report.pdf and report.html with its assets; the same store gives the same bytes."""
+    document = build_report(store, tables)
+    markdown, pdf = store.root / "report.md", store.root / "report.pdf"
+    write_text(markdown, write_markdown(document))
+    write_bytes(pdf, write_pdf(document, store.root))
+    return [markdown, pdf, *write_html(document, store, tables)]

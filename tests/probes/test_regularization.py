@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lossatlas import interpolate, interpolate_by_weight_decay, random_plane, slice_by_weight_decay, toys
+from lossatlas.directions import orthogonalize, random_directions
+
+A = torch.tensor([[2.0, 1.0, 0.0], [1.0, -3.0, 0.5], [0.0, 0.5, 1.0]], dtype=torch.float64)
+STARTS = torch.tensor([[1.0, -0.5, 0.3], [0.2, 0.7, -1.0]], dtype=torch.float64)
+ENDS = torch.tensor([[-2.0, 3.0, 0.1], [0.5, 0.25, -0.125]], dtype=torch.float64)
+DECAYS = (0.0, 0.3)
+
+
+def seed(number: int = 4) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
+def directions(**options) -> np.ndarray:
+    """What the probe must have drawn, `(2, P)`, for the first network."""
+    drawn = random_directions(toys.bowl(3).layout, ENDS[0], 2, generator=seed(), **options)
+    return orthogonalize(drawn).numpy()
+
+
+def test_every_line_is_a_quadratic_in_closed_form_and_the_penalty_stands_apart():
+    result = interpolate_by_weight_decay(toys.quadratic(A), STARTS, ENDS, DECAYS, steps=7)
+    assert result.loss.dims == result.penalty.dims == ("weight_decay", "alpha")
+    assert tuple(result.weight_decay.values) == DECAYS
+    assert result.attrs["evaluations"] == 14
+    for row, weight_decay in enumerate(DECAYS):
+        for alpha in result.alpha.values:
+            point = (1 - alpha) * STARTS[row].numpy() + alpha * ENDS[row].numpy()
+            here = result.sel(weight_decay=weight_decay, alpha=alpha)
+            assert float(here.loss) == pytest.approx(0.5 * point @ A.numpy() @ point, rel=1e-12, abs=1e-13)
+            assert float(here.penalty) == pytest.approx(0.5 * weight_decay * (point**2).sum(), rel=1e-12)
+
+
+def test_the_penaltys_gradient_is_what_the_optimizer_adds():
+    """One step of torch's SGD from θ with weight decay λ and no other gradient is −lr ∇(λ‖θ‖²/2)."""
+    theta = torch.nn.Parameter(ENDS[1].clone())
+    theta.grad = torch.zeros_like(theta)
+    torch.optim.SGD([theta], lr=1.0, weight_decay=0.3).step()
+    step = (theta.detach() - ENDS[1]).numpy()
+    found = []
+    for axis in torch.eye(3, dtype=torch.float64):
+        ends = torch.stack([ENDS[1] - axis, ENDS[1] + axis])  # a central difference is exact on a quadratic
+        found.append(float(np.diff(interpolate_by_weight_decay(
+            toys.bowl(3).to(torch.float64), ends[:1], ends[1:], (0.3,), steps=2
+        ).penalty[0])[0]) / 2)  # fmt: skip
+    np.testing.assert_allclose(-step, found, rtol=1e-12)
+
+
+def test_each_line_is_that_networks_interpolation_with_exact_ends(loss, theta):
+    starts, ends = torch.stack([loss.theta, theta]), torch.stack([theta, 0.5 * theta])
+    result = interpolate_by_weight_decay({"train": loss}, starts, ends, (0.1, 0.0), steps=6)
+    assert result.loss.dims == ("split", "weight_decay", "alpha")
+    assert result.penalty.dims == ("weight_decay", "alpha")
+    for row, weight_decay in enumerate((0.1, 0.0)):
+        line = result.sel(split="train", weight_decay=weight_decay)
+        alone = interpolate(loss, starts[row], ends[row], steps=6)
+        np.testing.assert_array_equal(line.loss, alone.loss)
+        np.testing.assert_array_equal(line.accuracy, alone.accuracy)
+        assert float(line.loss[0]) == pytest.approx(loss(starts[row]).item(), rel=1e-14)
+        assert float(line.loss[-1]) == pytest.approx(loss(ends[row]).item(), rel=1e-14)
+        assert float(line.penalty[-1]) == pytest.approx(weight_decay / 2 * float(ends[row] @ ends[row]), rel=1e-14)
+
+
+def test_the_data_loss_does_not_know_the_weight_decay():
+    ends = ENDS[:1].repeat(3, 1)
+    starts = STARTS[:1].repeat(3, 1)
+    line = interpolate_by_weight_decay(toys.quadratic(A), starts, ends, (0, 1, 100), steps=5)
+    plane = slice_by_weight_decay(toys.quadratic(A), ends, (0, 1, 100), generator=seed(), normalize="none", steps=3)
+    for result in (line, plane):
+        for row in (1, 2):
+            np.testing.assert_array_equal(result.loss[row], result.loss[0])
+        np.testing.assert_allclose(result.penalty[2], 100 * result.penalty[1], rtol=1e-14)
+        assert (result.penalty[0] == 0).all()
+
+
+@pytest.mark.parametrize("options", [{"normalize": "none"}, {"normalize": "layer", "biases": "layer"}])
+def test_a_slice_is_the_form_in_the_directions_of_the_first_network(options):
+    d, form = directions(**options), A.numpy()
+    result = slice_by_weight_decay(
+        toys.quadratic(A), ENDS, DECAYS, generator=seed(), radius=2.0, steps=5, **options
+    )  # fmt: skip
+    assert result.loss.dims == result.penalty.dims == ("weight_decay", "alpha", "beta")
+    assert result.attrs["evaluations"] == 50
+    assert result.attrs["normalized_to"] == 0.0
+    for weight_decay, theta in zip(DECAYS, ENDS.numpy(), strict=True):
+        for a in np.linspace(-2, 2, 5):
+            for b in np.linspace(-2, 2, 5):
+                here = result.sel(weight_decay=weight_decay, alpha=a, beta=b)
+                point = theta + a * d[0] + b * d[1]
+                assert float(here.loss) == pytest.approx(0.5 * point @ form @ point, rel=1e-11, abs=1e-12)
+                assert float(here.penalty) == pytest.approx(0.5 * weight_decay * (point @ point), rel=1e-12)
+
+
+def test_the_values_alone_show_the_same_directions_at_every_weight_decay():
+    """On a quadratic the second differences of the slice are dᵀAd, wherever it is centred."""
+    result = slice_by_weight_decay(
+        toys.quadratic(A), ENDS, DECAYS, generator=seed(), normalize="layer", biases="layer", steps=5
+    )
+    for axis in ("alpha", "beta"):
+        curvature = result.loss.diff(axis, 2)
+        np.testing.assert_allclose(curvature[0], curvature[1], rtol=1e-9)
+        assert abs(float(curvature[0, 0, 0])) > 0.01
+    mixed = result.loss.diff("alpha").diff("beta")
+    np.testing.assert_allclose(mixed[0], mixed[1], rtol=1e-8, atol=1e-12)
+
+
+def test_the_first_slice_is_the_random_plane_of_its_network(loss, theta):
+    thetas = torch.stack([theta, 0.5 * theta])
+    result = slice_by_weight_decay(loss, thetas, (0.01, 0.1), generator=seed(), steps=5)
+    alone = random_plane(loss, theta, generator=seed(), steps=5)
+    np.testing.assert_array_equal(result.loss[0], alone.loss)
+    for name in ("cosine", "cosine_drawn", "normalize", "biases"):
+        assert result.attrs[name] == alone.attrs[name]
+    assert abs(result.attrs["cosine"]) < 1e-6
+    assert result.attrs["normalized_to"] == 0.01
+
+
+def test_half_the_network_sees_directions_twice_as_long(loss, theta):
+    thetas = torch.stack([theta, 0.5 * theta])
+    result = slice_by_weight_decay(loss, thetas, (0, 0.1), generator=seed(), steps=3, biases="layer")
+    np.testing.assert_allclose(result.relative_length, [1, 2], rtol=1e-12)  # every layer has its own norm
+    d = orthogonalize(random_directions(loss.layout, theta, 2, generator=seed(), normalize="none")).numpy()
+    result = slice_by_weight_decay(loss, thetas, (0, 0.1), generator=seed(), steps=3, normalize="none")
+    wanted = np.sqrt((d**2).sum() / 2) / np.linalg.norm(thetas.numpy(), axis=1)
+    np.testing.assert_allclose(result.relative_length, wanted, rtol=1e-12)
+
+
+def test_what_does_not_fit_together_is_an_error():
+    bowl = toys.bowl(3)
+    with pytest.raises(ValueError, match=r"ends has shape \(1, 3\): wanted \(2, P\), a row for every weight decay"):
+        interpolate_by_weight_decay(bowl, STARTS, ENDS[:1], DECAYS)
+    with pytest.raises(ValueError, match=r"thetas has shape \(3,\): wanted \(1, P\)"):
+        slice_by_weight_decay(bowl, ENDS[0], (0.1,), generator=seed())
+    for wrong in ((0.1, 0.1), (-0.1, 0.1), (0, float("nan"))):
+        with pytest.raises(ValueError, match="wanted finite numbers from 0 up, no two alike"):
+            interpolate_by_weight_decay(bowl, STARTS, ENDS, wrong)
+    with pytest.raises(ValueError, match="wanted finite numbers from 0 up"):
+        interpolate_by_weight_decay(bowl, STARTS[:0], ENDS[:0], ())
+    with pytest.raises(ValueError, match="end has 2 parameters, start has 3"):
+        interpolate_by_weight_decay(bowl, STARTS, ENDS[:, :2], DECAYS)
+    with pytest.raises(ValueError, match="steps is 1: wanted at least 2"):
+        interpolate_by_weight_decay(bowl, STARTS, ENDS, DECAYS, steps=1)
+    with pytest.raises(ValueError, match="steps is 4: wanted an odd number"):
+        slice_by_weight_decay(bowl, ENDS, DECAYS, generator=seed(), normalize="none", steps=4)
