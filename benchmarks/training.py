@@ -79,9 +79,8 @@ def main(repeats: int) -> None:
             if timed >= 0:
                 total = [sum(column) for column in zip(*seconds.values(), strict=True)]
                 for name, (alone, together) in {**seconds, "all": total}.items():
-                    print(
-                        f"{name:>6}: one by one {alone:6.2f} s, in groups {together:6.2f} s, ratio {alone / together:.2f}"
-                    )
+                    ratio = f"ratio {alone / together:.2f}"
+                    print(f"{name:>6}: one by one {alone:6.2f} s, in groups {together:6.2f} s, {ratio}")
 
 
 if __name__ == "__main__":

@@ -9,14 +9,15 @@ from torch import nn
 from torch.func import functional_call, hessian
 from torch.nn.utils import vector_to_parameters
 
+from lossatlas import curvature as curvature_module
 from lossatlas import loss as loss_module
 from lossatlas import toys
-from lossatlas.curvature import Hessian, dense_hessian
+from lossatlas.curvature import GaussNewton, Hessian, dense_hessian, scaled
 from lossatlas.loss import Loss
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit in a dependency of curvlinops
-    from curvlinops import HessianLinearOperator
+    from curvlinops import GGNLinearOperator, HessianLinearOperator
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch.func.jvp's decompositions
 
@@ -168,3 +169,59 @@ def test_a_float32_loss_multiplies_in_float32(moons):
     assert found.dtype == torch.float32
     double = dense_hessian(single.to(torch.float64), single.theta)
     assert np.allclose(found, double, atol=1e-6)
+
+
+@pytest.mark.parametrize("budget", [0, 2**30], ids=["rebuilt", "kept"])
+def test_graphs_are_kept_within_their_budget(network, ragged, generator, monkeypatch, budget):
+    monkeypatch.setattr(curvature_module, "KEPT_BYTES", budget)
+    loss = Loss.of(network, ragged, nn.CrossEntropyLoss())
+    theta = torch.randn(loss.layout.size, generator=generator, dtype=torch.float64)
+    vectors = torch.randn(3, loss.layout.size, generator=generator, dtype=torch.float64)
+    product = Hessian(loss, theta)
+    expected = dense_hessian(loss, theta)
+    forwards = []
+    monkeypatch.setattr(product._loss, "batch_losses", lambda leaf: forwards.append(1) or Loss.batch_losses(loss, leaf))
+    for _ in range(2):
+        assert torch.allclose(product(vectors), vectors @ expected, rtol=1e-9, atol=1e-12)
+    assert len(forwards) == (0 if budget else 2)
+
+
+def test_gauss_newton_against_curvlinops(case, network, batches, generator):
+    loss, theta = case
+    vectors = torch.randn(3, loss.layout.size, generator=generator, dtype=torch.float64)
+    vector_to_parameters(theta, network.parameters())
+    operator = GGNLinearOperator(network, nn.CrossEntropyLoss(), list(network.parameters()), batches)
+    product = GaussNewton(loss, theta)
+    for _ in range(2):
+        assert torch.allclose(product(vectors), (operator @ vectors.T).T, rtol=1e-9, atol=1e-12)
+    values = torch.linalg.eigvalsh(product(torch.eye(loss.layout.size, dtype=torch.float64)))
+    assert float(values[0]) > -1e-12 * float(values[-1])
+
+
+def test_gauss_newton_is_the_hessian_of_a_linear_model(generator):
+    x = torch.randn(13, 4, generator=generator, dtype=torch.float64)
+    loss = toys.linear_regression(x, torch.ones(13, 1, dtype=torch.float64))
+    eye = torch.eye(4, dtype=torch.float64)
+    assert torch.allclose(GaussNewton(loss, torch.ones(4, dtype=torch.float64))(eye), 2 * x.T @ x / 13, rtol=1e-12)
+
+
+def test_gauss_newton_has_the_penaltys_hessian(network, moons):
+    theta = torch.ones(sum(p.numel() for p in network.parameters()), dtype=torch.float64)
+    plain, decayed = (
+        GaussNewton(Loss.of(network, moons, nn.CrossEntropyLoss(), weight_decay=decay), theta) for decay in (0.0, 0.3)
+    )
+    eye = torch.eye(len(theta), dtype=torch.float64)
+    assert torch.allclose(decayed(eye), plain(eye) + 0.3 * eye, atol=1e-12)
+
+
+def test_gauss_newton_of_a_linear_criterion_is_zero(moons):
+    loss = Loss.of(nn.Linear(2, 1).double(), moons, lambda output, _: output.mean())
+    assert not GaussNewton(loss, loss.theta)(torch.eye(3, dtype=torch.float64)).any()
+
+
+def test_a_scaled_product_is_that_of_the_scaled_matrix(case, generator):
+    loss, theta = case
+    scale = torch.rand(loss.layout.size, generator=generator, dtype=torch.float64)
+    vectors = torch.randn(2, loss.layout.size, generator=generator, dtype=torch.float64)
+    expected = vectors @ (scale[:, None] * dense_hessian(loss, theta) * scale)
+    assert torch.allclose(scaled(Hessian(loss, theta), scale)(vectors), expected, rtol=1e-9, atol=1e-12)

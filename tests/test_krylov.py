@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from lossatlas.krylov import extremal_eigenpairs, trace
+from lossatlas.krylov import extremal_eigenpairs
+from lossatlas.trace import trace
 
 
 def seed(number: int = 0) -> torch.Generator:
@@ -226,6 +227,111 @@ def test_the_negated_matrix_has_its_ends_swapped(spectrum):
     plain, negated = pairs_of(matrix, 1, 1, tol=1e-10), pairs_of(-matrix, 1, 1, tol=1e-10)
     assert np.allclose(negated.largest, -plain.smallest, atol=1e-8)
     assert np.allclose(negated.smallest, -plain.largest, atol=1e-8)
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3, 5])
+@pytest.mark.parametrize("block", [1, 2, 4])
+def test_copies_beyond_the_block(copies, block):
+    """The block grows until it is wider than what it finds, whatever it was at the start."""
+    diagonal = torch.tensor([5.0] * copies + list(np.linspace(0, 3, 80)), dtype=torch.float64)
+    pairs = extremal_eigenpairs(
+        lambda rows: rows * diagonal, len(diagonal), largest=copies + 1, smallest=1, generator=seed(), block=block
+    )
+    assert pairs.converged
+    assert np.allclose(pairs.largest, [5.0] * copies + [3.0], atol=2e-2)
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7])
+def test_a_block_larger_than_the_matrix(block):
+    for size in (1, 2, 5):
+        pairs = pairs_of(torch.diag(torch.arange(1.0, size + 1).double()), 1, min(1, size - 1), block=block, tol=1e-9)
+        assert pairs.converged
+        assert pairs.products <= size
+        assert float(pairs.largest[0]) == pytest.approx(size)
+
+
+def test_isolated_eigenvalues_are_off_by_the_squared_residual_over_the_gap():
+    spectrum = np.array([10.0, 6.0, 4.0, *np.linspace(-1, 1, 200)])
+    pairs = pairs_of(rotated(spectrum), 3, tol=1e-2)
+    for value, residual, true, gap in zip(pairs.largest, pairs.largest_residuals, [10, 6, 4], [4, 2, 2], strict=True):
+        assert abs(float(value) - true) <= float(residual) ** 2 / (gap - float(residual)) + 1e-12
+
+
+def drifting(step: float) -> torch.Tensor:
+    """A matrix that moves on, as a Hessian does during training."""
+    matrix = rotated([*np.geomspace(20, 2, 10), *np.linspace(-1, 1, 300)])
+    move = rotated(np.linspace(-1, 1, 310), 5)
+    return matrix + step * move
+
+
+def test_a_warm_start_saves_products_and_changes_no_answer():
+    before = pairs_of(drifting(0), 5, 1)
+    start = torch.cat([before.largest_vectors, before.smallest_vectors])
+    kept = start.clone()
+    cold, warm = (pairs_of(drifting(0.01), 5, 1, initial=rows) for rows in (None, start))
+    assert warm.converged
+    assert warm.products < cold.products
+    assert np.allclose(warm.largest, np.linalg.eigvalsh(drifting(0.01).numpy())[::-1][:5], atol=2e-2)
+    assert torch.equal(start, kept)
+
+
+def test_a_warm_start_overlooks_nothing_new():
+    """Started from exact eigenvectors that are not the wanted ones."""
+    matrix = rotated([50.0, 30.0, *np.linspace(-1, 1, 100), *np.linspace(3, 9, 5)])
+    vectors = torch.linalg.eigh(matrix).eigenvectors.T[-7:-2]
+    pairs = pairs_of(matrix, 3, initial=vectors, tol=1e-6)
+    assert np.allclose(pairs.largest, [50, 30, 9], atol=1e-4)
+
+
+def single(matrix):
+    return lambda rows: rows.float() @ matrix.float()
+
+
+@pytest.mark.parametrize("spectrum", [SPECTRA["signs tie in many dimensions"], SPECTRA["decay"], SPECTRA["tiny"]])
+def test_rough_products_are_checked_with_exact_ones(spectrum):
+    matrix = rotated(spectrum)
+    rows = []
+    pairs = extremal_eigenpairs(
+        lambda block: rows.append(len(block)) or block @ matrix, len(matrix), largest=3, smallest=1, generator=seed(),
+        rough=single(matrix), tol=1e-4,
+    )  # fmt: skip
+    assert pairs.converged
+    assert rows == [4]
+    v = pairs.largest_vectors
+    assert np.allclose((v @ matrix - pairs.largest[:, None] * v).norm(dim=1), pairs.largest_residuals, rtol=1e-6)
+    scale = np.abs(spectrum).max()
+    assert np.allclose(pairs.largest, np.sort(spectrum)[::-1][:3], rtol=0, atol=1e-4 * scale)
+
+
+def test_products_too_rough_are_not_believed():
+    """Rounded so that the residuals, small by the rough product, are large in truth."""
+    matrix = rotated([3.0, -2.0, *np.linspace(-1, 1, 80)])
+    off = 0.05 * rotated(np.linspace(-1, 1, 82), 4)
+    calls = []
+    pairs = extremal_eigenpairs(
+        lambda rows: calls.append(len(rows)) or rows @ matrix, 82, largest=2, smallest=1, generator=seed(),
+        rough=lambda rows: rows @ (matrix + off),
+    )  # fmt: skip
+    assert pairs.converged
+    assert calls[0] == 3
+    assert len(calls) > 1
+    assert np.allclose(pairs.largest, [3, 1], atol=3e-3)
+    assert pairs.products > sum(calls)
+
+
+def test_fewer_products_than_eigenvalues_is_an_error():
+    with pytest.raises(ValueError, match="max_products is 3: 5 eigenvalues take at least as many"):
+        pairs_of(torch.eye(20, dtype=torch.float64), 4, 1, max_products=3)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.floats(1e-9, 1e9), st.integers(0, 100))
+def test_a_scaled_matrix_has_scaled_eigenvalues(factor, number):
+    matrix = rotated([4.0, 4.0, -4.0, *np.linspace(-1, 1, 40)], number)
+    plain, moved = (pairs_of(m, 3, 1, tol=1e-8) for m in (matrix, factor * matrix))
+    assert np.allclose(moved.largest, factor * plain.largest, rtol=1e-9, atol=1e-7 * factor)
+    assert np.allclose(moved.smallest, factor * plain.smallest, rtol=1e-9)
+    assert moved.products == plain.products
 
 
 def hutchinson_variance(matrix: torch.Tensor) -> float:

@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn.utils import vector_to_parameters
 
 from lossatlas import loss as loss_module
+from lossatlas import stacked
+from lossatlas.curvature import dense_hessian
 from lossatlas.loss import Loss, accuracy
 from lossatlas.paths import Affine, centered
 
@@ -160,6 +162,15 @@ def test_batch_losses_add_up(loss, theta):
     assert sum(float(share) for share in loss.batch_losses(theta)) == pytest.approx(loss(theta).item(), rel=1e-13)
 
 
+def test_batch_outputs_are_the_modules_with_their_share_of_the_loss(loss, ragged, theta):
+    shares = []
+    for (inputs, targets), (output, share) in zip(ragged, loss.batch_outputs(theta), strict=True):
+        assert output.shape == (len(inputs), 2)
+        assert share(output).item() == nn.functional.cross_entropy(output, targets).item() * (len(inputs) / 37)
+        shares.append(share(output).item())
+    assert sum(shares) == pytest.approx(loss(theta).item(), rel=1e-13)
+
+
 def test_batch_norm_uses_the_stored_statistics_and_keeps_them(generator):
     module = nn.Sequential(nn.Linear(2, 3, dtype=torch.float64), nn.BatchNorm1d(3, dtype=torch.float64))
     norm = module[1]
@@ -268,3 +279,52 @@ def test_data_may_be_any_iterable_read_once(mlp, ragged, loss, theta):
     other = Loss.of(mlp, loader, nn.CrossEntropyLoss())
     torch.set_rng_state(before)  # the loader's own draw
     assert np.isclose(other(theta), loss(theta), rtol=1e-13)
+
+
+def test_chosen_parameters_move_and_the_others_stay(mlp, moons, loss, theta):
+    """The block's loss, gradient and Hessian are those entries of the whole network's."""
+    block = Loss.of(mlp, moons, nn.CrossEntropyLoss(), params="2.*")
+    where = slice(loss.layout.slices["2.weight"].start, loss.layout.slices["2.bias"].stop)
+    whole = loss.theta.clone()
+    whole[where] = theta[where]
+    assert block.layout.names == ("2.weight", "2.bias")
+    assert block(theta[where]).item() == pytest.approx(loss(whole).item(), rel=1e-13)
+    assert torch.allclose(block.gradient(theta[where]), loss.gradient(whole)[where], rtol=1e-11)
+    assert torch.allclose(dense_hessian(block, theta[where]), dense_hessian(loss, whole)[where, where], atol=1e-13)
+    assert block.attrs["params"] == "2.*"
+
+
+def test_frozen_parameters_move_when_asked_for():
+    module = nn.Linear(1, 1).requires_grad_(False)
+    loss = Loss.of(module, (torch.ones(2, 1), torch.zeros(2, 1)), nn.MSELoss(), include_frozen=True)
+    assert loss(torch.tensor([3.0, 1.0])).item() == 16
+    assert loss.gradient(torch.tensor([3.0, 1.0])).tolist() == [8, 8]
+    assert not module.weight.requires_grad
+
+
+def test_memory_bounds_the_chunk(mlp, moons):
+    """The largest activation of a point is 37 x 5 numbers of 8 bytes."""
+    for points in (1, 7, 100):
+        budget = points * 37 * 5 * 8
+        assert Loss.of(mlp, moons, nn.CrossEntropyLoss(), memory=budget).chunk == points
+    assert Loss.of(mlp, moons, nn.CrossEntropyLoss(), memory=1).chunk == 1
+    assert Loss.of(mlp, moons, nn.CrossEntropyLoss(), batch_size=10, memory=10**6).chunk > 1
+
+
+def test_small_chunks_are_evaluated_one_by_one_to_the_same_values(mlp, moons, theta, generator, monkeypatch):
+    points = theta + torch.randn(5, len(theta), generator=generator, dtype=torch.float64)
+    values = []
+    for below in (0, 10**9):
+        monkeypatch.setattr(stacked, "LOOP_BELOW", below)
+        loss = Loss.of(mlp, moons, nn.CrossEntropyLoss(), metrics={"accuracy": accuracy})
+        with pytest.MonkeyPatch.context() as one:
+            if below:
+                one.setattr(loss._stacked, "_vectorized", None)
+            values.append(loss.evaluate(points))
+    assert torch.allclose(values[0]["loss"], values[1]["loss"], rtol=1e-13, atol=0)
+    assert torch.equal(values[0]["accuracy"], values[1]["accuracy"])
+
+
+def test_class_weights_follow_the_precision(mlp, moons):
+    loss = Loss.of(mlp.float(), (moons[0].float(), moons[1]), nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0])))
+    assert loss.to(torch.float64)(loss.theta).item() == pytest.approx(loss(loss.theta).item(), rel=1e-6)

@@ -94,3 +94,28 @@ def test_flatten_names_what_is_missing_and_what_has_another_shape():
         layout.flatten({"weight": torch.zeros(2, 3)})
     with pytest.raises(ValueError, match=r"weight has shape \(3, 2\), wanted \(2, 3\)"):
         layout.flatten({"weight": torch.zeros(3, 2), "bias": torch.zeros(2)})
+
+
+def test_patterns_choose_parameters_in_the_modules_order():
+    module = convnet()
+    assert Layout.of(module, "3.*").names == ("3.weight", "3.bias")
+    assert Layout.of(module, ["3.*", "0.weight"]).names == ("0.weight", "3.weight", "3.bias")
+    assert Layout.of(module, "*.weight").names == ("0.weight", "1.weight", "3.weight")
+    assert Layout.of(module) == Layout.of(module, ["*"]) == Layout.of(module, ["0.*", "*"])
+
+
+def test_a_tied_parameter_is_chosen_by_any_of_its_names_once():
+    assert Layout.of(Tied(), "second.*").names == ("first.weight", "second.bias")
+    assert Layout.of(Tied(), ["first.weight", "second.weight"]).names == ("first.weight",)
+
+
+def test_frozen_parameters_are_taken_when_asked_for():
+    module = convnet()
+    module[0].requires_grad_(False)
+    assert Layout.of(module, include_frozen=True).names == Layout.of(convnet()).names
+    assert Layout.of(module, "0.*", include_frozen=True).names == ("0.weight", "0.bias")
+
+
+def test_a_module_without_parameters_is_an_error():
+    with pytest.raises(ValueError, match="ReLU has no parameters"):
+        Layout.of(nn.ReLU())

@@ -3,6 +3,7 @@
 from lossatlas.loss import Loss, accuracy
 from lossatlas.parameters import Layout
 from lossatlas.probes.connectivity import linear_connectivity
+from lossatlas.probes.density import spectral_density
 from lossatlas.probes.interpolation import interpolate
 from lossatlas.probes.regularization import interpolate_by_weight_decay, slice_by_weight_decay
 from lossatlas.probes.sharpness import epsilon_sharpness
@@ -21,6 +22,7 @@ __all__ = [
     "random_line",
     "random_plane",
     "slice_by_weight_decay",
+    "spectral_density",
     "spectrum",
     "trajectory_plane",
 ]

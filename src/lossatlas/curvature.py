@@ -1,43 +1,45 @@
-"""The Hessian of a loss as products with vectors, and as a matrix where it is small."""
+"""The curvature of a loss as products with vectors, and as a matrix where it is small."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from lossatlas.krylov import Product
 from lossatlas.loss import Loss
+
+Graph = TypeVar("Graph")
+
+KEPT_BYTES = 2**30  # of the graphs of the gradient that are kept between products
 
 
 class Hessian:
     """V -> V H at one point by double backpropagation (Pearlmutter 1994): rows `(k, P)` -> `(k, P)`.
 
-    With one batch of data the graph of the gradient is built once and kept; with several it is built anew for
-    each product, so that memory is bounded by one batch. Rows go through the graph several at a time, as many as
-    points are evaluated at once (`Loss.chunk`).
+    The graph of the gradient is built once and kept, for all batches of data when they take at most `KEPT_BYTES`
+    together, and always for a single batch; otherwise it is built anew for each call, one batch at a time.
     """
 
     def __init__(self, loss: Loss, theta: Tensor) -> None:
         loss.layout.check(theta)
         self._loss = loss
-        self._leaf = theta.detach().to(loss.dtype, copy=True).requires_grad_()
-        self._kept = list(self._gradients()) if loss.batches == 1 else None
+        self._leaf = theta.detach().to(loss.theta, copy=True).requires_grad_()
+        self._kept = _kept(self._gradients(), loss.batches)
 
     def __call__(self, vectors: Tensor) -> Tensor:
         rows = vectors.to(self._leaf)
         product = torch.zeros_like(rows)
-        chunk = self._loss.chunk
+        at_once = rows_at_once(self._loss)
         for gradient in self._kept if self._kept is not None else self._gradients():
             if not gradient.requires_grad:  # a loss linear in θ
                 continue
-            for start in range(0, len(rows), chunk):
-                part = rows[start : start + chunk]
-                one = len(part) == 1
-                (image,) = torch.autograd.grad(
-                    gradient, self._leaf, part[0] if one else part, retain_graph=True, is_grads_batched=not one
-                )
-                product[start : start + chunk] += image
+            for start in range(0, len(rows), at_once):
+                some = slice(start, start + at_once)
+                product[some] += _pull(gradient, self._leaf, rows[some])
         return product
 
     @torch.enable_grad()
@@ -47,6 +49,108 @@ class Hessian:
                 yield torch.autograd.grad(share, self._leaf, create_graph=True)[0]
 
 
+class GaussNewton:
+    """V -> V G, G = Σ Jᵀ L″ J the generalized Gauss-Newton matrix (Schraudolph 2002): positive semi-definite for convex
+    criteria, and the Hessian without the curvature of the network itself. A penalty on θ counts with its own Hessian.
+
+    J is the derivative of the module's output, a tensor, and L″ the criterion's second derivative in the output. Costs
+    per row what a Hessian-vector product does; graphs are kept as those of `Hessian` are.
+    """
+
+    def __init__(self, loss: Loss, theta: Tensor) -> None:
+        loss.layout.check(theta)
+        self._loss = loss
+        self._leaf = theta.detach().to(loss.theta, copy=True).requires_grad_()
+        self._kept = _kept(self._factors(), loss.batches)
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        rows = vectors.to(self._leaf)
+        product = torch.zeros_like(rows)
+        at_once = rows_at_once(self._loss)
+        for output, outward, pullback, at, slope in self._kept if self._kept is not None else self._factors():
+            for start in range(0, len(rows), at_once):
+                some = slice(start, start + at_once)
+                moved = _pull(pullback, outward, rows[some])  # V Jᵀ
+                if slope.requires_grad:  # not so where the criterion is linear
+                    product[some] += _pull(output, self._leaf, _pull(slope, at, moved))
+        if self._loss.penalty:
+            product += self._of_penalty(rows)
+        return product
+
+    @torch.enable_grad()
+    def _factors(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
+        for output, criterion in self._loss.batch_outputs(self._leaf):
+            if not isinstance(output, Tensor):
+                raise TypeError(f"the module's output is {type(output).__name__}: Gauss-Newton wants a tensor")
+            if output.requires_grad:
+                outward = torch.zeros_like(output, requires_grad=True)
+                (pullback,) = torch.autograd.grad(output, self._leaf, outward, create_graph=True)  # Jᵀw, linear in w
+                at = output.detach().requires_grad_()
+                (slope,) = torch.autograd.grad(criterion(at), at, create_graph=True)
+                yield output, outward, pullback, at, slope
+
+    @torch.enable_grad()
+    def _of_penalty(self, rows: Tensor) -> Tensor:
+        (gradient,) = torch.autograd.grad(self._loss.penalty(self._leaf), self._leaf, create_graph=True)
+        return _pull(gradient, self._leaf, rows) if gradient.requires_grad else torch.zeros_like(rows)
+
+
+def scaled(product: Product, scale: Tensor) -> Product:
+    """V -> V D A D with D the diagonal of `scale` `(P,)`.
+
+    With |θ| it is the curvature per relative change of each weight; with the inverse square root of Adam's
+    preconditioner, what its edge of stability is about (Cohen et al. 2022).
+    """
+    return lambda rows: product(rows * scale) * scale
+
+
 def dense_hessian(loss: Loss, theta: Tensor) -> Tensor:
     """The whole Hessian, `(P, P)`, at the cost of P products."""
     return Hessian(loss, theta)(torch.eye(loss.layout.size, dtype=loss.dtype))
+
+
+def rows_at_once(loss: Loss) -> int:
+    """Rows that go through a kept graph together.
+
+    On a GPU as many as points are evaluated at once. On a CPU a row costs less in company only where it is dominated
+    by what calling an operation costs, below about 64 KiB an activation; docs/architecture.md has the measurement.
+    """
+    if loss.theta.device.type != "cpu":
+        return loss.chunk
+    few = loss.chunk // 16
+    return few if few >= 4 else 1
+
+
+def _pull(outputs: Tensor, inputs: Tensor, rows: Tensor) -> Tensor:
+    """Each row times the derivative of `outputs` by `inputs`, which stays 0 where there is none."""
+    one = len(rows) == 1
+    (image,) = torch.autograd.grad(
+        outputs, inputs, rows[0] if one else rows, retain_graph=True, is_grads_batched=not one
+    )
+    return image[None] if one else image
+
+
+def _kept(graphs: Iterator[Graph], batches: int) -> list[Graph] | None:
+    """The graphs of all batches, or None where they would take more than KEPT_BYTES; one is always kept."""
+    kept: list[Graph] = []
+    with _BytesMade() as made:
+        for graph in graphs:
+            kept.append(graph)
+            if batches > 1 and made.bytes / len(kept) * batches > KEPT_BYTES:
+                return None
+    return kept
+
+
+class _BytesMade(TorchDispatchMode):
+    """Adds up the bytes of all tensors made inside the block: no less than what a graph built there holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(value, Tensor) and not value._is_view():
+                self.bytes += value.numel() * value.element_size()
+        return out

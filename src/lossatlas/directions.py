@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from lossatlas.parameters import Layout
 
 Normalization = Literal["filter", "layer", "none"]
 Biases = Literal["zero", "layer"]
+
+KEPT_BYTES = 2**28  # of directions in float64 that `Surroundings` keeps: 100 of 330,000 parameters
 
 
 def random_directions(
@@ -34,19 +37,73 @@ def random_directions(
     """
     layout.check(theta)
     draws = torch.randn(count, layout.size, generator=generator, dtype=torch.float64)
-    if normalize == "none":
-        scaled = draws
-    else:
-        wanted = layout.unflatten(theta.detach().to("cpu", torch.float64))
-        scaled = layout.flatten(
-            {name: _scaled(d, wanted[name], normalize, biases) for name, d in layout.unflatten(draws).items()}
-        )
-    if (scaled.abs().amax(-1) == 0).any():
+    if normalize != "none":
+        wanted = layout.unflatten(theta.detach())
+        for name, part in layout.unflatten(draws).items():
+            # In place, tensor by tensor: a large network has room for few copies in float64.
+            _scale(part, wanted[name].to("cpu", torch.float64), normalize, biases)
+    if not bool(draws.any(-1).all()):
         raise ValueError(
             f"a direction is zero: with biases={biases!r} no parameter that is not zero is left; "
             'wanted one with two dimensions, or biases="layer" or normalize="none"'
         )
-    return scaled.to(theta.device, theta.dtype)
+    return draws.to(theta.device, theta.dtype)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """θ itself, then `count` points around it, θ + radius · d: `len` count + 1, `[i:j]` -> `(j − i, P)`.
+
+    The directions d are those of `random_directions`, drawn together and kept. Where they would take more than
+    `KEPT_BYTES`, every one has a generator of its own, seeded by `generator`, and is drawn again whenever it is asked
+    for: a point at a time is in memory.
+    """
+
+    layout: Layout
+    theta: Tensor  # (P,)
+    radius: float
+    seeds: Tensor  # (count,)
+    kept: Tensor | None  # (count + 1, P)
+    normalize: Normalization
+    biases: Biases
+
+    @classmethod
+    def of(
+        cls,
+        layout: Layout,
+        theta: Tensor,
+        count: int,
+        *,
+        generator: torch.Generator,
+        radius: float,
+        normalize: Normalization = "filter",
+        biases: Biases = "zero",
+    ) -> Self:
+        layout.check(theta)
+        kept, seeds = None, torch.zeros(count, dtype=torch.int64)
+        if 8 * count * layout.size <= KEPT_BYTES:
+            drawn = random_directions(layout, theta, count, generator=generator, normalize=normalize, biases=biases)
+            kept = torch.cat([theta[None], theta + radius * drawn])
+        else:
+            seeds = torch.randint(2**62, (count,), generator=generator)
+        return cls(layout, theta, radius, seeds, kept, normalize, biases)
+
+    def __len__(self) -> int:
+        return len(self.seeds) + 1
+
+    def __getitem__(self, index: slice) -> Tensor:
+        if self.kept is not None:
+            return self.kept[index]
+        return torch.stack([self._point(number) for number in range(*index.indices(len(self)))])
+
+    def _point(self, number: int) -> Tensor:
+        if number == 0:
+            return self.theta
+        own = torch.Generator().manual_seed(int(self.seeds[number - 1]))
+        (direction,) = random_directions(
+            self.layout, self.theta, 1, generator=own, normalize=self.normalize, biases=self.biases
+        )
+        return direction.mul_(self.radius).add_(self.theta)
 
 
 def orthogonalize(directions: Tensor) -> Tensor:
@@ -54,18 +111,17 @@ def orthogonalize(directions: Tensor) -> Tensor:
 
     Raises ValueError when a direction lies in the span of those before it.
     """
-    basis: list[Tensor] = []
-    for index, direction in enumerate(directions.to(torch.float64)):
-        norm = direction.norm()
-        rest = direction
+    turned = directions.to(torch.float64, copy=True)  # in place from here on: a large network has room for few copies
+    norms = turned.norm(dim=-1, keepdim=True)
+    for index, rest in enumerate(turned):
+        norm = rest.norm()
         for _ in range(2):  # once more, for what rounding left behind
-            for unit in basis:
-                rest = rest - (rest @ unit) * unit
+            for unit in turned[:index]:
+                rest -= (rest @ unit) * unit
         if norm == 0 or rest.norm() < 1e-6 * norm:
             raise ValueError(f"direction {index} is zero or parallel to those before it: wanted independent ones")
-        basis.append(rest / rest.norm())
-    norms = directions.to(torch.float64).norm(dim=-1, keepdim=True)
-    return (torch.stack(basis) * norms).to(directions.dtype)
+        rest /= rest.norm()
+    return turned.mul_(norms).to(directions.dtype)
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
@@ -98,12 +154,14 @@ def principal_directions(points: Tensor, origin: Tensor, count: int = 2) -> tupl
     return axes * signs[:, None], values[:count] / values.sum()
 
 
-def _scaled(draws: Tensor, weight: Tensor, normalize: Normalization, biases: Biases) -> Tensor:
-    """`draws` (count, *shape) with the norms of `weight` (*shape), by filter or as a whole."""
+def _scale(draws: Tensor, weight: Tensor, normalize: Normalization, biases: Biases) -> None:
+    """Give `draws` (count, *shape) the norms of `weight` (*shape), by filter or as a whole, in place."""
     if weight.ndim <= 1 and biases == "zero":
-        return torch.zeros_like(draws)
+        draws.zero_()
+        return
     by_filter = normalize == "filter" and weight.ndim > 1
     rows = weight.shape[0] if by_filter else 1
-    d = draws.reshape(len(draws), rows, -1)  # (count, rows, entries)
+    d = draws.view(len(draws), rows, -1)  # (count, rows, entries)
     norms = weight.reshape(rows, -1).norm(dim=-1)[:, None]  # (rows, 1)
-    return (d * norms / d.norm(dim=-1, keepdim=True)).reshape(draws.shape)
+    lengths = d.norm(dim=-1, keepdim=True)
+    d.mul_(norms).div_(lengths)

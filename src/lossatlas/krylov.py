@@ -1,7 +1,6 @@
-"""Eigenvalues and traces of symmetric matrices that are known only by their products with vectors.
+"""Eigenvalues at both ends of symmetric matrices that are known only by their products with vectors.
 
-A product maps rows to rows, `(k, P)` -> `(k, P)` in float64: V -> V A for a symmetric A. Nothing here knows of
-networks.
+A product maps rows to rows, `(k, P)` -> `(k, P)`: V -> V A for a symmetric A. Nothing here knows of networks.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from torch import Tensor
 
 Product = Callable[[Tensor], Tensor]
 
+NEGLIGIBLE = 1e-13  # of the largest |λ|: what remains of a product after orthogonalisation is rounding below this
+
 
 @dataclass(frozen=True)
 class Eigenpairs:
@@ -24,8 +25,9 @@ class Eigenpairs:
     largest_vectors: Tensor  # (k, P), orthonormal
     smallest: Tensor  # (s,), ascending
     smallest_residuals: Tensor  # (s,)
+    smallest_vectors: Tensor  # (s, P), orthonormal
     products: int
-    converged: bool  # every residual is below tol · max|λ|
+    converged: bool  # every residual is at most tol · max|λ|
 
 
 def extremal_eigenpairs(
@@ -35,128 +37,227 @@ def extremal_eigenpairs(
     largest: int,
     smallest: int = 0,
     generator: torch.Generator,
-    tol: float = 1e-4,
+    tol: float = 1e-3,
     max_products: int = 400,
+    block: int = 2,
+    initial: Tensor | None = None,
+    rough: Product | None = None,
     device: torch.device | str = "cpu",
 ) -> Eigenpairs:
-    """The `largest` largest and `smallest` smallest eigenvalues by thick-restart Lanczos (Wu and Simon 2000).
+    """The `largest` largest and `smallest` smallest eigenvalues by block Lanczos with thick restarts.
 
-    Every new vector is orthogonalised twice against the whole basis ("twice is enough", Parlett 1998), so there
-    are no ghost eigenvalues; an invariant subspace is left through a fresh random vector, so equal eigenvalues
-    are found as often as they occur. One product per step; the basis holds at most 2 (k + s) + 40 vectors.
+    Banded block Lanczos with deflation (Ruhe 1979; Freund 1997), restarted with Ritz vectors (Wu and Simon 2000;
+    Stewart's Krylov-Schur 2001). Every vector is orthogonalised twice against the whole basis ("twice is enough",
+    Parlett 1998), so there are no ghost eigenvalues. It stops when every wanted residual r is at most `tol` times
+    the largest |λ|; each λ is then at most r from an eigenvalue, and where that one is a distance `gap` from the
+    others, at most r² / gap.
+
+    Equal eigenvalues: a block of b vectors shows up to b copies. Where b copies stand at a wanted end the block is
+    given one more random vector and run on for as many steps as before, until it is wider than what it finds; copies
+    within `tol` of the last wanted eigenvalue are not looked for, since missing them changes no answer by more.
+    What no Krylov method can exclude has probability 0: a start orthogonal to an eigenvector.
+
+    Args:
+        initial: rows `(m, P)` near the wanted eigenvectors, those of a nearby matrix say. A random mixture of them
+            is the first vector of the start; the others stay random, so that nothing new can be overlooked.
+        rough: the same product with less precision, and cheaper. The steps are done with it, then the pairs and their
+            residuals are computed anew with `product`; where those do not meet `tol`, `product` goes on from there.
+        block: vectors at the start. 2 costs about a fifth more products than 1, which would need a second run to
+            tell equal eigenvalues (measured on trained networks, docs/architecture.md).
 
     Raises:
-        ValueError: more eigenvalues wanted than there are, or a product with NaN.
+        ValueError: more eigenvalues wanted than there are or `max_products` can find, or a product that is not finite.
+
+    >>> diagonal = torch.tensor([3.0, -5.0, 1.0, 3.0])
+    >>> pairs = extremal_eigenpairs(
+    ...     lambda rows: rows * diagonal, 4, largest=2, smallest=1, generator=torch.Generator().manual_seed(0)
+    ... )
+    >>> pairs.largest.round(decimals=9).tolist(), pairs.smallest.round(decimals=9).tolist()
+    ([3.0, 3.0], [-5.0])
     """
     wanted = largest + smallest
     if not 0 < wanted <= size:
         raise ValueError(f"wanted {largest} + {smallest} eigenvalues of a matrix of size {size}")
-    limit = min(size, 2 * wanted + 40)
-    basis = torch.zeros(limit + 1, size, dtype=torch.float64, device=device)
-    projected = torch.zeros(limit, limit, dtype=torch.float64)  # T = V A Vᵀ
-    basis[0] = _fresh(basis[:0], size, generator, device)
-    built, products = 0, 0
-    at_last_start: Tensor | None = None
+    if max_products < wanted:
+        raise ValueError(f"max_products is {max_products}: {wanted} eigenvalues take at least as many")
+    spent = 0
+    if rough is not None and max_products >= 3 * wanted:
+        search = _Search(rough, size, largest, smallest, block, generator, initial, device)
+        search.run(tol / 2, max_products - 2 * wanted)
+        spent = search.products + wanted
+        initial, pairs = _checked(product, search, spent, tol)
+        if pairs.converged or not search.settled:
+            return pairs
+    search = _Search(product, size, largest, smallest, block, generator, initial, device)
+    search.run(tol, max_products - spent)
+    values, _, residuals = search.picked()
+    return _pairs(values, search.vectors(), residuals, largest, spent + search.products, tol * search.scale)
 
-    while True:
-        fresh = False
-        image = product(basis[built : built + 1])[0].double()
-        products += 1
-        if not torch.isfinite(image).all():
-            raise ValueError("the product with a vector is not finite: is the loss NaN or infinite at this point?")
-        known = basis[: built + 1]
-        overlap = known @ image
-        image = image - overlap @ known
-        again = known @ image
-        image = image - again @ known
-        overlap = (overlap + again).cpu()
-        projected[built, : built + 1] = overlap
-        projected[: built + 1, built] = overlap
-        coupling = float(image.norm())
-        built += 1
 
-        values, vectors = torch.linalg.eigh(projected[:built, :built])
-        scale = float(values.abs().max())
-        breakdown = built == size or coupling <= 1e-13 * scale or scale == 0
-        if breakdown:
-            coupling = 0.0
-        residuals = coupling * vectors[-1].abs()
-        top = torch.arange(built - 1, max(built - 1 - largest, -1), -1)
-        bottom = torch.arange(min(smallest, built))
-        picked = torch.cat([top, bottom])
-        settled = built >= wanted and bool((residuals[picked] <= tol / 2 * scale).all())
-        if settled and built < size:
-            # One Krylov space holds one copy of each eigenvalue: trust the pairs only when another one, from a fresh
-            # random vector in what is left, has converged at the same ends without anything new.
-            now = values[picked]
-            if at_last_start is None or bool(((now - at_last_start).abs() > tol * scale).any()):
-                settled, at_last_start, fresh = False, now, True
-            else:
-                beyond = ([built - 1 - largest] if largest else []) + ([smallest] if smallest else [])
-                settled = built > wanted and bool((residuals[beyond] <= tol * scale).all())
-        if settled or products >= max_products:
-            break
-        if fresh:  # lock: what is dropped here is at most half of tol, and measured at the end
-            basis[:wanted] = vectors[:, picked].T.to(basis.device) @ basis[:built]
-            projected.zero_()
-            projected[:wanted, :wanted] = torch.diag(values[picked])
-            built = wanted
-        elif built == limit:  # thick restart: keep the Ritz vectors at both ends
-            keep_top, keep_bottom = largest + 10, (smallest + 10 if smallest else 0)
-            kept = torch.cat([torch.arange(keep_bottom), torch.arange(built - keep_top, built)])
-            ritz = vectors[:, kept].T.to(basis.device) @ basis[:built]
-            basis[: len(kept)] = ritz
-            projected.zero_()
-            projected[: len(kept), : len(kept)] = torch.diag(values[kept])
-            built = len(kept)
-        basis[built] = _fresh(basis[:built], size, generator, device) if breakdown or fresh else image / coupling
+def _checked(product: Product, search: _Search, products: int, tol: float) -> tuple[Tensor, Eigenpairs]:
+    """The pairs found, by Rayleigh and Ritz on the span of their vectors with another product."""
+    vectors = search.vectors()
+    images = product(vectors).double()
+    values, rotation = torch.linalg.eigh((images @ vectors.T).cpu())
+    order = torch.cat([torch.arange(len(values) - 1, search.smallest - 1, -1), torch.arange(search.smallest)])
+    values, rotation = values[order], rotation[:, order].T.to(vectors)
+    vectors, images = rotation @ vectors, rotation @ images
+    residuals = (images - values[:, None].to(vectors) * vectors).norm(dim=-1).cpu()
+    scale = float(values.abs().max())
+    return vectors, _pairs(values, vectors, residuals, search.largest, products, tol * scale)
 
-    found = vectors[:, picked].T.to(basis.device) @ basis[:built]
-    residuals = residuals[picked]
-    if at_last_start is not None and built < size:
-        residuals = (product(found).double() - values[picked, None].to(found) * found).norm(dim=-1).cpu()
-        products += len(found)
-    k = len(top)
+
+def _pairs(
+    values: Tensor, vectors: Tensor, residuals: Tensor, largest: int, products: int, allowed: float
+) -> Eigenpairs:
     return Eigenpairs(
-        largest=values[top],
-        largest_residuals=residuals[:k],
-        largest_vectors=found[:k],
-        smallest=values[bottom],
-        smallest_residuals=residuals[k:],
-        products=products,
-        converged=settled and bool((residuals <= tol * scale).all()),
-    )
+        values[:largest], residuals[:largest], vectors[:largest],
+        values[largest:], residuals[largest:], vectors[largest:],
+        products, bool((residuals <= allowed).all()),
+    )  # fmt: skip
 
 
-def trace(
-    product: Product,
-    size: int,
-    *,
-    samples: int,
-    generator: torch.Generator,
-    deflate: Tensor | None = None,
-) -> tuple[float, float]:
-    """Hutchinson's estimate of the trace with Rademacher vectors, and its standard error.
+class _Search:
+    """A growing orthonormal basis V: the images of its first `done` rows are known, the other rows are pending.
 
-    `deflate` `(k, P)`, orthonormal: the trace on their span is computed exactly (k products) and only the rest is
-    sampled, so the error comes from the rest of the spectrum alone (the idea of Hutch++, Meyer et al. 2021).
-    Unbiased for any such span that does not depend on the samples.
+    The block is what is pending. `projected` holds V A Vᵀ where one side is done, and the images have no part outside
+    the basis: so the residual of a Ritz vector is the norm of its coefficients on the pending rows.
     """
-    if samples < 2:
-        raise ValueError(f"samples is {samples}: wanted at least 2, for a standard error")
-    signs = torch.randint(0, 2, (samples, size), generator=generator).double() * 2 - 1
-    exact = 0.0
-    if deflate is not None:
-        signs = signs.to(deflate.device)
-        signs = signs - (signs @ deflate.T) @ deflate
-        exact = float((product(deflate).double() * deflate).sum())
-    draws = (product(signs).double() * signs).sum(-1)  # (samples,)
-    return exact + float(draws.mean()), float(draws.std() / samples**0.5)
 
+    def __init__(
+        self, product: Product, size: int, largest: int, smallest: int, block: int, generator: torch.Generator,
+        initial: Tensor | None, device: torch.device | str,
+    ) -> None:  # fmt: skip
+        self.product, self.size, self.generator = product, size, generator
+        self.largest, self.smallest, self.wanted = largest, smallest, largest + smallest
+        self.block = min(block if initial is None else max(block, 2), size)
+        self.limit = min(size, 2 * self.wanted + 60)  # rows done before a restart
+        self.basis = torch.zeros(self.limit + 2 * self.block, size, dtype=torch.float64, device=device)
+        self.projected = torch.zeros(len(self.basis), len(self.basis), dtype=torch.float64)
+        self.done = self.known = self.products = self.steps = 0
+        self.settled = False
+        self.scale = 0.0  # the largest |Ritz value|
+        if initial is not None:
+            mixture = torch.randn(1, len(initial), generator=generator, dtype=torch.float64)
+            self._append(mixture.to(self.basis) @ initial.to(self.basis))
+        self._add_random(self.block - self.known)
 
-def _fresh(basis: Tensor, size: int, generator: torch.Generator, device: torch.device | str) -> Tensor:
-    """A random unit vector orthogonal to the rows of `basis`."""
-    vector = torch.randn(size, generator=generator, dtype=torch.float64).to(device)
-    for _ in range(2):
-        vector = vector - (basis @ vector) @ basis
-    return vector / vector.norm()
+    def run(self, tol: float, max_products: int) -> None:
+        """Advance block by block until the wanted residuals are below tol · scale."""
+        probation = 0  # steps until the vectors added last have been run as long as the first
+        while not self.settled and self.products < max_products:
+            self._advance(min(self.known - self.done, max_products - self.products))
+            probation -= 1
+            self.values, self.rotation = torch.linalg.eigh(self.projected[: self.done, : self.done])
+            self.scale = float(self.values.abs().max())
+            if self.done >= self.wanted and bool((self.picked()[2] <= tol * self.scale).all()):
+                doubt = self._doubt(tol) if probation <= 0 and self.done < self.size else None
+                if self.done == self.size or (probation <= 0 and doubt is None):
+                    self.settled = True
+                elif doubt is not None and doubt <= tol / 100 * self.scale:
+                    probation = self.steps
+                    self._widen()
+            if not self.settled:
+                if self.known == self.done:  # an invariant subspace: leave it
+                    self._add_random(self.block)
+                if self.done + self.block > self.limit < self.size:
+                    self._restart()
+
+    def picked(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The wanted Ritz values (the largest, descending; then the smallest), their places, and their residuals."""
+        top = torch.arange(self.done - 1, self.done - 1 - self.largest, -1)
+        places = torch.cat([top, torch.arange(self.smallest)])
+        outside = self.projected[self.done : self.known, : self.done] @ self.rotation[:, places]
+        return self.values[places], places, outside.norm(dim=0)
+
+    def vectors(self) -> Tensor:
+        """The Ritz vectors of the wanted values."""
+        return self._rotate(self.rotation[:, self.picked()[1]])
+
+    def _rotate(self, rotation: Tensor) -> Tensor:
+        return rotation.T.to(self.basis.device) @ self.basis[: self.done]
+
+    def _advance(self, count: int) -> None:
+        """The images of the next `count` pending rows; what of them is new becomes pending."""
+        images = self.product(self.basis[self.done : self.done + count]).double()
+        self.products += count
+        self.steps += 1
+        if not torch.isfinite(images).all():
+            raise ValueError("the product with a vector is not finite: is the loss NaN or infinite at this point?")
+        for row, coefficients in enumerate(self._append(images), start=self.done):
+            self.projected[row, : len(coefficients)] = self.projected[: len(coefficients), row] = coefficients
+        self.done += count
+
+    def _append(self, rows: Tensor) -> list[Tensor]:
+        """Append what is new in the rows to the basis, orthonormal; each row's coefficients on the basis."""
+        coefficients = []
+        old = self.known
+        overlaps, rest = self._purge(rows, 0, old)  # all rows at once, the basis is read less often
+        for row, overlap in zip(rest, overlaps, strict=True):
+            before = float(row.norm())
+            among, row = self._purge(row[None], old, self.known)
+            length = float(row.norm())
+            own = torch.cat([overlap, among[0]])
+            if length > NEGLIGIBLE * max(self.scale, float(own.norm())) and self.known < self.size:
+                if length < 0.1 * before:  # little is left: the rounding of `before` may show again
+                    _, row = self._purge(row, 0, self.known)
+                self.basis[self.known] = row[0] / row.norm()
+                self.known += 1
+                own = torch.cat([own, torch.tensor([length], dtype=torch.float64)])
+            coefficients.append(own)
+        return coefficients
+
+    def _purge(self, rows: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Overlaps of rows with basis[start:stop], and the rows without them: Gram-Schmidt, twice."""
+        basis = self.basis[start:stop]
+        first = rows @ basis.T
+        rows = torch.addmm(rows, first, basis, alpha=-1)
+        second = rows @ basis.T
+        return (first + second).cpu(), torch.addmm(rows, second, basis, alpha=-1)
+
+    def _add_random(self, count: int) -> None:
+        count = min(count, self.size - self.known)
+        self._append(torch.randn(count, self.size, generator=self.generator, dtype=torch.float64).to(self.basis))
+
+    def _doubt(self, tol: float) -> float | None:
+        """None where no eigenvalue, away from the last one wanted, can have more copies than the block has vectors.
+
+        Copies differ by at most 2 r² / gap as Ritz values, gap being the distance to the others. Where as many values
+        as the block has vectors are that close, the answer is r² / gap: with more steps it shrinks, and they may part.
+        """
+        values, places, residuals = self.picked()
+        padded = torch.nn.functional.pad(self.values, (1, 1), value=torch.inf)
+        padded[0] = -torch.inf
+        for start, stop in ((0, self.largest), (self.largest, self.wanted)):
+            for first in range(start, stop - self.block + 1):
+                some = slice(first, first + self.block)
+                if float((values[some][-1] - values[stop - 1]).abs()) <= tol * self.scale:
+                    break
+                low, high = int(places[some].min()), int(places[some].max())
+                below, least, most, above = padded[[low, low + 1, high + 1, high + 2]].tolist()
+                error, gap = float(residuals[some].norm()), min(least - below, above - most)
+                bound = error * min(1.0, error / gap) if gap > 0 else error
+                if most - least <= max(2 * bound, 10 * NEGLIGIBLE * self.scale):
+                    return bound
+        return None
+
+    def _widen(self) -> None:
+        self.block += 1
+        self.basis = torch.cat([self.basis, torch.zeros_like(self.basis[:2])])
+        self.projected = torch.nn.functional.pad(self.projected, (0, 2, 0, 2))
+        self._add_random(1)
+
+    def _restart(self) -> None:
+        """Keep the Ritz vectors at the wanted ends, ten more than wanted, and all that is pending."""
+        bottom = self.smallest + 10 if self.smallest else 0
+        top = self.largest + 10 if self.largest else 0
+        places = torch.cat([torch.arange(bottom), torch.arange(self.done - top, self.done)])
+        kept, pending = len(places), self.known - self.done
+        outside = self.projected[self.done : self.known, : self.done] @ self.rotation[:, places]
+        ritz, rows = self._rotate(self.rotation[:, places]), self.basis[self.done : self.known].clone()
+        self.basis[:kept], self.basis[kept : kept + pending] = ritz, rows
+        self.projected.zero_()
+        self.projected[:kept, :kept] = torch.diag(self.values[places])
+        self.projected[kept : kept + pending, :kept] = outside
+        self.projected[:kept, kept : kept + pending] = outside.T
+        self.done, self.known = kept, kept + pending

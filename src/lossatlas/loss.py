@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from lossatlas.batches import Batch, Batches, read
+from lossatlas.criteria import (
+    Averaging,
+    Criterion,
+    Forward,
+    Measure,
+    Reduction,
+    WeighBy,
+    name_of,
+    needs_target,
+    own_loss,
+    reduction_of,
+    supervised,
+    target_of,
+)
+from lossatlas.first_pass import first_pass, warn_of_numbers
+from lossatlas.module_state import Buffers, ModuleState, private_copy, untouched_randomness
 from lossatlas.parameters import Layout
+from lossatlas.penalty import Penalty
+from lossatlas.stacked import Stacked
 
-Criterion = Callable[[Any, Any], Tensor]
-Batch = tuple[Tensor, Tensor]
+__all__ = ["Batch", "Loss", "Points", "accuracy"]
 
 # Bytes of the largest activation in one chunk of points. Beyond a few MiB the activations fall out of the
 # cache and a point costs more, not less: see docs/architecture.md for the measurement.
 CHUNK_BYTES = 4 * 2**20
+GPU_CHUNK_BYTES = 256 * 2**20  # a GPU wants large kernels; not measured
 
 
 class Points(Protocol):
@@ -36,112 +54,180 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
 class Loss:
     """A module, its data and a criterion as a function of θ. Make one with `Loss.of`.
 
-    It works on a copy of the module in eval mode: the user's module, its mode, buffers and gradients stay as
-    they are. Averages over batches are weighted by their number of examples and summed in float64.
+    It works on a copy of the module in eval mode: the user's module, its mode, buffers, gradients and hooks stay as
+    they are, and so do all random streams. Batches are weighted so that the mean is that over all data at once, and
+    summed in float64.
     """
 
     def __init__(
         self,
-        module: nn.Module,
-        batches: list[Batch],
-        criterion: Criterion,
-        metrics: Mapping[str, Criterion],
+        state: ModuleState,
+        data: Batches,
+        measure: Measure,
+        averaging: Averaging,
+        penalty: Penalty,
+        memory: int | None,
+        attrs: Mapping[str, Any],
     ) -> None:
-        self.module = module
-        self.layout = Layout.of(module)
-        self.theta = self.layout.theta_of(module)  # (P,), the parameters the module came with
-        self.metrics = dict(metrics)
-        self.examples = sum(len(inputs) for inputs, _ in batches)
-        self._batches = batches
-        self._criterion = criterion
-        self._chunk: int | None = None
-        self._stacked = vmap(self._values, in_dims=(0, None, None))
+        self.layout = state.layout
+        self.theta = state.shared_theta()  # (P,), the parameters the module came with
+        self.examples = sum(data.rows)
+        self.penalty = penalty
+        self.attrs = dict(attrs)  # what a result says about the loss that it was measured on
+        self._state, self._data, self._measure, self._averaging, self._memory = state, data, measure, averaging, memory
+        self._stacked = Stacked(state, data, measure, averaging)
+        self._largest: int | None = None  # bytes of one point's largest activation
 
     @classmethod
     def of(
         cls,
         module: nn.Module,
-        data: Batch | Iterable[Batch],
-        criterion: Criterion,
+        data: Any,
+        criterion: Criterion | None = None,
         *,
         metrics: Mapping[str, Criterion] | None = None,
+        forward: Forward | None = None,
+        params: str | Sequence[str] = "*",
+        include_frozen: bool = False,
+        weight_decay: float = 0.0,
+        penalty: Callable[[Tensor], Tensor] | None = None,
+        buffers: Buffers = "stored",
+        batch_size: int | None = None,
+        reduction: Reduction | None = None,
+        weigh_by: WeighBy | None = None,
+        device: torch.device | str | None = None,
+        memory: int | None = None,
     ) -> Self:
-        """The loss of `module` on `data`.
+        """The loss of `module` on `data`. Costs a copy of the module and two passes of the largest batch.
 
         Args:
-            module: any `nn.Module`; a deep copy of it is kept.
-            data: a pair `(inputs, targets)` with one row per example, or an iterable of such pairs, read once. The
-                tensors are kept as they are, not copied.
-            criterion: `criterion(output, target)` -> the mean over the batch, a scalar.
-            metrics: more functions of `(output, target)` that give a batch mean, by name; they come out of the
-                same forward pass as the loss.
+            module: any `nn.Module` that can be copied.
+            data: `(inputs, targets)` with a row per example, a mapping of such tensors, a Dataset, or a DataLoader or
+                another iterable of batches. Read once and kept: a shuffled or augmented loader is what it was then.
+            criterion: `criterion(output, target)` -> a scalar per batch. None: the module computes its own loss, as
+                `.loss`, `["loss"]` or its output.
+            metrics: more such functions that give a batch mean, by name, from the same forward pass.
+            forward: `forward(module, batch)` -> `(output, target)`: how a batch enters the module. As it is, a batch
+                is `(inputs, targets)`, or a mapping with "labels" that the module takes by name.
+            params: which parameters θ holds, as patterns of names ("encoder.*"); the others stay as they are, and
+                frozen ones too unless `include_frozen`.
+            weight_decay, penalty: λ of a term λ‖θ‖²/2, and any other function of θ `(P,)`. `evaluate` keeps "loss",
+                "penalty" and their sum "objective" apart; calls, gradient and curvature are those of the objective.
+            buffers: statistics of batch norms: "stored" in the module; of each "batch", which must then be as in
+                training; or "re-estimated" from the data at every point (one more pass; derivatives hold them fixed).
+            batch_size: larger batches are cut, for less memory.
+            reduction: "mean" or "sum" over a batch; read from the criterion where it says.
+            weigh_by: what batch means are weighted by: "examples"; "tokens", targets that are not `ignore_index` (or
+                -100), weighted by class where the criterion does; or a function of the batch. By itself, "tokens"
+                where the criterion has an ignore_index or a module with its own loss has labels of two dimensions;
+                where `forward` gives the targets, that takes a pass over the data.
+            device: where to compute; as it is, where the module is. Data follow, batch by batch when they are large.
+            memory: bytes that the largest activation, and the points, of one chunk of points may take.
 
         Raises:
-            ValueError: no parameters, no examples, or inputs and targets of different length.
+            ValueError: no parameters, no examples, a batch that does not go through, a criterion that gives no
+                scalar, or a module that gives two values for the same batch.
 
         >>> loss = Loss.of(nn.Linear(2, 1), (torch.ones(3, 2), torch.zeros(3, 1)), nn.MSELoss())
         >>> loss(torch.tensor([1.0, 2.0, 0.5])).item()
         12.25
         """
-        pair = isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)
-        batches: list[Batch] = [(data[0], data[1])] if pair else [(x, y) for x, y in data]  # type: ignore[index]
-        if not batches or not all(len(inputs) for inputs, _ in batches):
-            raise ValueError("the data hold no examples: wanted at least one in every batch")
-        for inputs, targets in batches:
-            if len(inputs) != len(targets):
-                raise ValueError(f"a batch has {len(inputs)} inputs and {len(targets)} targets: wanted as many")
-        return cls(copy.deepcopy(module).eval(), batches, criterion, metrics or {})
+        if memory is not None and memory < 1:
+            raise ValueError(f"memory is {memory}: wanted a number of bytes from 1 up")
+        layout = Layout.of(module, params, include_frozen=include_frozen)
+        terms = Penalty(weight_decay, penalty)
+        measure = Measure(own_loss if criterion is None else criterion, dict(metrics or {}))
+        summed = reduction_of(measure.criterion, reduction) == "sum"
+        with untouched_randomness(getattr(data, "generator", None)):
+            batches = read(data, batch_size)
+            state = ModuleState(private_copy(module, device), layout, forward or supervised, buffers)
+            place = next(state.module.parameters()).device
+            measure = measure.to(place)
+            kept = Batches(batches, place, budget=_budget(memory, place))
+            largest = first_pass(state, kept.largest(), measure)
+            if forward is None or not needs_target(measure.criterion, weigh_by):
+                targets = [target_of(batch) if forward is None else None for batch in batches]
+            else:  # only a pass over the data tells
+                targets = state.targets(kept)
+            averaging = Averaging.of(batches, targets, measure, weigh_by, summed)
+        attrs = {"buffers": buffers, "weighted_by": averaging.weighted_by, **_choices(params, terms)}
+        loss = cls(state, kept, measure, averaging, terms, memory, attrs)
+        loss._largest = largest
+        warn_of_numbers(layout, loss.theta, state.coarsest)
+        return loss
 
     def to(self, dtype: torch.dtype) -> Self:
         """The same loss with parameters, buffers and floating-point data in `dtype`."""
-        cast = [
-            (x.to(dtype) if x.is_floating_point() else x, y.to(dtype) if y.is_floating_point() else y)
-            for x, y in self._batches
-        ]
-        return type(self)(copy.deepcopy(self.module).to(dtype), cast, self._criterion, self.metrics)
+        old = self._state
+        state = ModuleState(copy.deepcopy(old.module).to(dtype), self.layout, old.forward, old.buffers)
+        state.traits = old.traits
+        measure = self._measure.to(self.theta.device, dtype)
+        data = self._data.to(dtype)
+        return type(self)(state, data, measure, self._averaging, self.penalty, self._memory, self.attrs)
+
+    @property
+    def module(self) -> nn.Module:
+        """The loss's own copy of the module."""
+        return self._state.module
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What one forward pass yields: the loss, then the metrics."""
-        return ("loss", *self.metrics)
+        """What `evaluate` gives: the loss, the metrics, and with a penalty that and the objective."""
+        return (*self._measure.names, *(("penalty", "objective") if self.penalty else ()))
 
     @property
     def batches(self) -> int:
-        return len(self._batches)
+        return len(self._data)
 
     @property
     def dtype(self) -> torch.dtype:
         return self.theta.dtype
 
     def __call__(self, theta: Tensor) -> Tensor:
-        """Mean loss over the data, float64: `(P,)` -> `()`, `(n, P)` -> `(n,)`."""
+        """Objective (without a penalty: the loss on the data) in float64: `(P,)` -> `()`, `(n, P)` -> `(n,)`."""
         self.layout.check(theta)
-        points = theta if theta.ndim == 2 else theta[None]
-        values = self.evaluate(points)["loss"]
-        return values if theta.ndim == 2 else values[0]
+        if theta.ndim > 2:
+            raise ValueError(f"θ has shape {tuple(theta.shape)}: wanted one point or a stack, at most two dimensions")
+        values = self.evaluate(theta if theta.ndim == 2 else theta[None])
+        value = values["objective" if self.penalty else "loss"]
+        return value if theta.ndim == 2 else value[0]
 
     @torch.no_grad()
     def evaluate(self, points: Points) -> dict[str, Tensor]:
-        """Loss and metrics at a stack of n points, each `(n,)` in float64, never altered: NaN stays NaN."""
+        """Loss and metrics at a stack of n points, each `(n,)` in float64, never altered: NaN stays NaN.
+
+        With a penalty also "penalty", and "objective", its sum with the loss.
+        """
         total = torch.zeros(len(points), len(self.names), dtype=torch.float64)
+        measured = len(self._measure.names)
         chunk = self.chunk
         for start in range(0, len(points), chunk):
-            stack = points[start : start + chunk].to(self.dtype)  # (m, P)
-            for inputs, targets in self._batches:
-                values = self._stacked(stack, inputs, targets)  # (m, names)
-                total[start : start + chunk] += values.to("cpu", torch.float64) * len(inputs)
-        return dict(zip(self.names, (total / self.examples).unbind(-1), strict=True))
+            stack = points[start : start + chunk].to(self.theta)  # (m, P)
+            rows = total[start : start + chunk]
+            rows[:, :measured] = self._stacked(stack, chunk) / self._averaging.divisors
+            if self.penalty:
+                rows[:, -2] = torch.stack([self.penalty(theta).cpu() for theta in stack])
+                rows[:, -1] = rows[:, 0] + rows[:, -2]
+        return dict(zip(self.names, total.unbind(-1), strict=True))
 
-    def batch_losses(self, theta: Tensor) -> Iterable[Tensor]:
-        """Each batch's share of the mean loss as a scalar that can be differentiated; they add up to L(θ)."""
-        self.layout.check(theta)
-        for inputs, targets in self._batches:
-            yield self._criterion(self._output(theta, inputs), targets) * (len(inputs) / self.examples)
+    def batch_losses(self, theta: Tensor) -> Iterator[Tensor]:
+        """Each batch's share of the objective as a scalar that can be differentiated; they add up to L(θ).
+
+        Every share has its part of the penalty, by examples. A batch in which no target counts is left out.
+        """
+        for output, share, rows in self._batch_outputs(theta):
+            value = share(output)
+            yield value + self.penalty(theta) * (rows / self.examples) if self.penalty else value
+
+    def batch_outputs(self, theta: Tensor) -> Iterator[tuple[Any, Callable[[Any], Tensor]]]:
+        """Each batch's output, and its share of the loss on the data as a function of that output."""
+        for output, share, _ in self._batch_outputs(theta):
+            yield output, share
 
     @torch.enable_grad()
     def gradient(self, theta: Tensor) -> Tensor:
-        """∇L(θ), `(P,)`, in the loss's own precision."""
-        leaf = theta.detach().to(self.dtype).requires_grad_()
+        """∇L(θ), `(P,)`, in the loss's own precision; re-estimated statistics are held fixed."""
+        leaf = theta.detach().to(self.theta).requires_grad_()
         total = torch.zeros_like(leaf)
         for share in self.batch_losses(leaf):
             if share.requires_grad:  # not so where the loss does not depend on θ
@@ -150,33 +236,40 @@ class Loss:
 
     @property
     def chunk(self) -> int:
-        """Points evaluated at once, from the largest activation of one point (measured at the first call)."""
-        if self._chunk is None:
-            with _LargestOutput() as seen, torch.no_grad():
-                inputs, targets = max(self._batches, key=lambda batch: len(batch[0]))
-                self._values(self.theta, inputs, targets)
-            self._chunk = max(1, CHUNK_BYTES // max(seen.bytes, 4 * self.layout.size))
-        return self._chunk
+        """Points evaluated at once, from the largest activation of one point."""
+        if self._largest is None:
+            self._largest = first_pass(self._state, self._data.largest(), self._measure)
+        return max(1, _budget(self._memory, self.theta.device) // max(self._largest, 4 * self.layout.size))
 
-    def _output(self, theta: Tensor, inputs: Tensor) -> Any:
-        return functional_call(self.module, self.layout.unflatten(theta), (inputs,))
+    def _batch_outputs(self, theta: Tensor) -> Iterator[tuple[Any, Callable[[Any], Tensor], int]]:
+        self.layout.check(theta)
+        statistics = self._statistics(theta)
+        factors = (self._averaging.weights[:, 0] / self._averaging.divisors[0]).tolist()
+        for factor, rows, batch in zip(factors, self._data.rows, self._data, strict=True):
+            if factor:
+                output, target = self._state.output(theta, batch, statistics)
+                yield output, partial(self._share, target=target, factor=factor), rows
 
-    def _values(self, theta: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        output = self._output(theta, inputs)
-        values = [self._criterion(output, targets), *(metric(output, targets) for metric in self.metrics.values())]
-        return torch.stack([value.to(self.dtype) for value in values])  # (names,)
+    def _share(self, output: Any, *, target: Any, factor: float) -> Tensor:
+        return self._measure.criterion(output, target) * factor
+
+    def _statistics(self, theta: Tensor) -> dict[str, Tensor]:
+        if self._state.buffers != "re-estimated":
+            return {}
+        with self._state.at(theta.detach().to(self.theta)):
+            return self._state.statistics(self._data)
 
 
-class _LargestOutput(TorchDispatchMode):
-    """Records the largest tensor that any operation inside the block makes, in bytes."""
+def _budget(memory: int | None, device: torch.device) -> int:
+    return memory or (GPU_CHUNK_BYTES if device.type == "cuda" else CHUNK_BYTES)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for value in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(value, Tensor):
-                self.bytes = max(self.bytes, value.numel() * value.element_size())
-        return out
+def _choices(params: str | Sequence[str], penalty: Penalty) -> dict[str, Any]:
+    """What differs from the loss of all parameters without a penalty, as attributes of a result."""
+    patterns = [params] if isinstance(params, str) else params
+    chosen: dict[str, Any] = {} if list(patterns) == ["*"] else {"params": " ".join(patterns)}
+    if penalty.weight_decay:
+        chosen["weight_decay"] = penalty.weight_decay
+    if penalty.function is not None:
+        chosen["penalty_function"] = name_of(penalty.function)
+    return chosen

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import accumulate
 from typing import Self
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Layout:
-    """Which parameters make up θ, in `named_parameters()` order: tied ones once, frozen ones left out.
+    """Which parameters make up θ, in `named_parameters()` order: tied ones once, frozen ones left out unless wanted.
 
     The order is that of `torch.nn.utils.parameters_to_vector`. θ is `(P,)`, a stack of points `(n, P)`.
 
@@ -27,13 +28,36 @@ class Layout:
     shapes: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, module: nn.Module) -> Self:
-        trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        if not trained:
+    def of(cls, module: nn.Module, params: str | Sequence[str] = "*", *, include_frozen: bool = False) -> Self:
+        """The layout of the parameters whose name matches one of the patterns, as a shell matches file names.
+
+        A tied parameter has all its names, and goes by the first. Frozen ones, without requires_grad, are left out
+        unless `include_frozen`.
+
+        Raises ValueError, with the names that there are, when a pattern matches nothing.
+
+        >>> network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+        >>> Layout.of(network, "1.*").names
+        ('1.weight', '1.bias')
+        """
+        kind = type(module).__name__
+        parameters = dict(module.named_parameters())
+        if not parameters:
+            raise ValueError(f"{kind} has no parameters: there is no landscape to look at")
+        wanted = {name: p for name, p in parameters.items() if include_frozen or p.requires_grad}
+        if not wanted:
             raise ValueError(
-                f"{type(module).__name__} has no parameter with requires_grad: there is no landscape to look at"
+                f"{kind} has no parameter with requires_grad: there is no landscape to look at; "
+                "for the frozen ones say include_frozen=True"
             )
-        return cls(tuple(trained), tuple(tuple(p.shape) for p in trained.values()))
+        chosen = _matching(module, [params] if isinstance(params, str) else list(params), wanted)
+        lazy = [name for name in chosen if nn.parameter.is_lazy(wanted[name])]
+        if lazy:
+            raise ValueError(f"the parameters {lazy} have no shape yet: run one batch through the module first")
+        odd = [name for name in chosen if not wanted[name].is_floating_point()]
+        if odd:
+            raise ValueError(f"the parameters {odd} are {wanted[odd[0]].dtype}: wanted real floating-point ones")
+        return cls(tuple(chosen), tuple(tuple(wanted[name].shape) for name in chosen))
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -85,4 +109,31 @@ class Layout:
 
     def theta_of(self, module: nn.Module) -> Tensor:
         """The module's present parameters as a detached copy, `(P,)`."""
-        return self.flatten({name: p.detach() for name, p in module.named_parameters()}).clone()
+        return self.flatten({name: p.detach() for name, p in module.named_parameters()})  # a new tensor, always
+
+
+def _matching(module: nn.Module, patterns: list[str], wanted: Mapping[str, nn.Parameter]) -> list[str]:
+    """First names, in the module's order, of the wanted parameters that match a pattern by any of their names."""
+    first = {id(parameter): name for name, parameter in wanted.items()}
+    found: set[str] = set()
+    for pattern in patterns:
+        matched = {
+            first[id(parameter)]
+            for name, parameter in module.named_parameters(remove_duplicate=False)
+            if id(parameter) in first and fnmatchcase(name, pattern)
+        }
+        if not matched:
+            frozen = any(fnmatchcase(name, pattern) for name, _ in module.named_parameters(remove_duplicate=False))
+            raise ValueError(
+                f"params={pattern!r} matches no parameter"
+                + (" that is not frozen (include_frozen=True takes those too)" if frozen else "")
+                + f"; there are: {_listed(list(wanted))}"
+            )
+        found |= matched
+    if not found:
+        raise ValueError(f"params is empty: wanted one pattern at least; there are: {_listed(list(wanted))}")
+    return [name for name in wanted if name in found]
+
+
+def _listed(names: list[str], most: int = 40) -> str:
+    return ", ".join(names[:most]) + (f", and {len(names) - most} more" if len(names) > most else "")

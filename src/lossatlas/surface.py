@@ -38,7 +38,8 @@ def join_splits(parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
 def sample(losses: Losses, points: Points, axes: Mapping[str, np.ndarray]) -> xr.Dataset:
     """Loss and metrics at `points`, laid out over the named `axes` (the last one fastest).
 
-    Returns a dataset with one variable per quantity, dims `(split, *axes)`, or `axes` for a single loss.
+    Returns a dataset with one variable per quantity, dims `(split, *axes)`, or `axes` for a single loss. Its
+    attributes hold those of the (first) loss and, where there are any, the number of losses that are `not_finite`.
     """
     shape = tuple(len(values) for values in axes.values())
     coords = {name: (name, np.asarray(values), UNITS.get(name, {})) for name, values in axes.items()}
@@ -48,5 +49,7 @@ def sample(losses: Losses, points: Points, axes: Mapping[str, np.ndarray]) -> xr
             name: (tuple(axes), values.numpy().reshape(shape), UNITS.get(name, {}))
             for name, values in loss.evaluate(points).items()
         }
-        parts[split] = xr.Dataset(variables, coords, {"evaluations": len(points)})
-    return join_splits(parts)
+        parts[split] = xr.Dataset(variables, coords, {"evaluations": len(points), **loss.attrs})
+    result = join_splits(parts)
+    lost = int((~np.isfinite(result.loss.values)).sum())
+    return result.assign_attrs(not_finite=lost) if lost else result

@@ -97,6 +97,24 @@ def eigenvalues() -> xr.Dataset:
 
 
 @pytest.fixture
+def densities() -> xr.Dataset:
+    """Two Gaussians, around -0.01 and 1, on an axis of asinh."""
+    axis = np.stack([np.linspace(-4, 4.5, 200)] * 2)
+    density = np.exp(-20 * (axis + 2) ** 2) + 1e-3 * np.exp(-20 * (axis - 4) ** 2)
+    return xr.Dataset(
+        {
+            "position": (("split", "grid"), 2e-4 * np.sinh(axis * np.log(10))),
+            "density": (("split", "grid"), density),
+            "density_error": (("split", "grid"), 0.3 * density),
+            "negative": ("split", [0.25, 0.5]),
+            "negative_error": ("split", [0.012, 0.034]),
+        },
+        {"split": SPLITS},
+        {"scale": "log"},
+    )
+
+
+@pytest.fixture
 def increases() -> xr.Dataset:
     increase = np.stack([np.linspace(-0.1, 0.4, 50), np.linspace(0, 0.7, 50)])
     return xr.Dataset(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
@@ -43,6 +45,30 @@ def test_only_positive_eigenvalues_over_two_decades_go_on_a_log_axis(eigenvalues
     assert spectrum.draw_spectrum(eigenvalues, Figure().subplots()).get_yscale() == "log"
     eigenvalues.eigenvalues[1, 3] = -1
     assert spectrum.draw_spectrum(eigenvalues, Figure().subplots()).get_yscale() == "linear"
+
+
+def test_the_density_is_drawn_with_its_error_on_axes_that_show_bulk_and_outliers(densities):
+    ((name, figure),) = spectrum.density_pages(densities, "a title")
+    assert name == "hessian_density.png"
+    (ax,) = figure.axes
+    assert (ax.get_xscale(), ax.get_yscale()) == ("symlog", "log")
+    assert legend(ax)[0] == "train: 25.0 ± 1.2 % of all λ below −max |λ| / 1000"
+    (train, *_), part = ax.lines, densities.sel(split="train")
+    seen = ~np.ma.getmaskarray(train.get_ydata(orig=True))
+    np.testing.assert_array_equal(train.get_ydata()[seen], part.density.values[seen])
+    assert part.density.values[~seen].max() < 1e-6
+    band = ax.collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx(1.3 * float(part.density.max()))
+    figure.canvas.draw()
+    boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
+    boxes.sort(key=lambda box: box.x0)
+    assert len(boxes) > 5
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_a_linear_density_has_a_linear_axis(densities):
+    densities.attrs["scale"] = "linear"
+    assert spectrum.draw_density(densities.sel(split="train"), Figure().subplots()).get_xscale() == "linear"
 
 
 def test_the_histogram_counts_every_finite_draw_in_common_bins(increases):

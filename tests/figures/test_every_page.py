@@ -17,6 +17,7 @@ PAGES = {
     "plane": slices.pages,
     "trajectory": trajectory_plane.pages,
     "eigenvalues": spectrum.pages,
+    "densities": spectrum.density_pages,
     "increases": sharpness.pages,
     "path": lambda result, title: connectivity.pages({"as trained": result, "aligned": result}, title),
 }

@@ -145,3 +145,33 @@ def test_each_split_has_its_own(generator):
     assert np.allclose(result.eigenvalues.sel(split="test"), 2 * result.eigenvalues.sel(split="train"), atol=5e-3)
     assert result.converged.dims == ("split",)
     assert result.converged.dtype == bool
+
+
+def test_single_precision_first_and_its_answer_checked_in_double(monkeypatch):
+    """A float32 network of over 1,000 parameters: most products in float32, every number as good as in float64."""
+    from lossatlas.probes import spectrum as module
+
+    rows = {torch.float32: 0, torch.float64: 0}
+
+    class Counting(module.Hessian):
+        def __call__(self, vectors):
+            rows[self._loss.dtype] += len(vectors)
+            return super().__call__(vectors)
+
+    monkeypatch.setattr(module, "Hessian", Counting)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(2, 30), nn.Tanh(), nn.Linear(30, 30), nn.Tanh(), nn.Linear(30, 2))
+    x = torch.randn(60, 2, generator=seed(1))
+    loss = Loss.of(network, (x, (x[:, 0] * x[:, 1] > 0).long()), nn.CrossEntropyLoss())
+    result = spectrum(loss, loss.theta, k=4, samples=10, generator=seed(), tol=1e-4)
+    assert rows == {torch.float32: int(result.rough_products), torch.float64: 5 + 1}
+    assert int(result.products) == sum(rows.values())
+    double = spectrum(loss, loss.theta, k=4, samples=10, generator=seed(), tol=1e-4, mixed=False)
+    assert int(double.rough_products) == 0
+    assert bool(result.converged)
+    scale = float(double.eigenvalues[0])
+    assert float(result.residuals.max()) <= 1e-4 * scale
+    assert np.allclose(result.eigenvalues, double.eigenvalues, rtol=0, atol=1e-4 * scale)
+    assert np.allclose(result.smallest, double.smallest, rtol=0, atol=1e-4 * scale)
+    assert abs(float(result.trace - double.trace)) < 5 * float(result.trace_error)

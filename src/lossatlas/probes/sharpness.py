@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 import xarray as xr
 from torch import Tensor
 
-from lossatlas.directions import random_directions
+from lossatlas.directions import Surroundings
 from lossatlas.results import UNITS
 from lossatlas.surface import Losses, by_split, sample
 
@@ -33,13 +35,14 @@ def epsilon_sharpness(
     if samples < 2:
         raise ValueError(f"samples is {samples}: wanted at least 2, for a standard error")
     layout = next(iter(by_split(losses).values())).layout
-    directions = random_directions(layout, theta, samples, generator=generator, normalize="layer", biases="layer")
-    points = torch.cat([theta[None], theta + radius * directions])
+    points = Surroundings.of(
+        layout, theta, samples, generator=generator, radius=radius, normalize="layer", biases="layer"
+    )
     values = sample(losses, points, {"sample": torch.arange(samples + 1).numpy()})
     change = values.isel(sample=slice(1, None)) - values.isel(sample=0)
     increase = change.loss.assign_attrs(UNITS["increase"])
     metrics = {
-        f"{name}_change": change[name].assign_attrs(long_name=f"change of {name}", units="1")
+        f"{name}_change": change[name].assign_attrs(long_name=f"change of {name}", units=_units(name))
         for name in change.data_vars
         if name != "loss"
     }
@@ -53,5 +56,9 @@ def epsilon_sharpness(
                 UNITS["increase"]
             ),
         },
-        attrs={"radius": radius, "samples": samples, "evaluations": samples + 1},
+        attrs={"radius": radius, "samples": samples, **values.attrs},
     ).drop_vars("sample")
+
+
+def _units(name: Hashable) -> str:
+    return UNITS.get(str(name), {}).get("units", "1")

@@ -6,10 +6,16 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lossatlas import krylov
 from lossatlas.curvature import Hessian
+from lossatlas.krylov import Product, extremal_eigenpairs
 from lossatlas.results import UNITS
 from lossatlas.surface import Losses, by_split, join_splits
+from lossatlas.trace import trace
+
+# Single precision first, where it pays: with fewer parameters a product is mostly the calling of operations, and below
+# this tolerance the rounding of the products shows in the residuals.
+MIXED_PARAMETERS = 1000
+MIXED_TOL = 1e-5
 
 
 def spectrum(
@@ -19,44 +25,55 @@ def spectrum(
     generator: torch.Generator,
     k: int = 10,
     samples: int = 30,
-    tol: float = 1e-4,
+    tol: float = 1e-3,
     max_products: int = 400,
     dtype: torch.dtype = torch.float64,
+    mixed: bool = True,
 ) -> xr.Dataset:
     """The k largest eigenvalues of the Hessian, the smallest one, and the trace, each with its error.
 
-    Lanczos with full re-orthogonalisation on Hessian-vector products by double backpropagation; eigenvalues are
-    algebraic (the largest are not those of largest magnitude). They are called converged when every residual
-    ‖Hv − λv‖ is below `tol` times the largest |λ|: an eigenvalue is then at most that far off. The trace is exact on
-    the k eigenvectors found and estimated on the rest with `samples` Rademacher vectors (Hutchinson), with its
-    standard error. Costs `products` Hessian-vector products in `dtype`.
+    Block Lanczos with full re-orthogonalisation on Hessian-vector products by double backpropagation
+    (`krylov.extremal_eigenpairs`); eigenvalues are algebraic (the largest are not those of largest magnitude). They are
+    called converged when every residual ‖Hv − λv‖ is at most `tol` times the largest |λ|: each is then at most its
+    residual off, an isolated one residual² / gap. The trace is exact on the eigenvectors found and estimated on the
+    rest with `samples` Rademacher vectors (Hutchinson), with its standard error.
+
+    Costs `products` Hessian-vector products, those with the smallest one and the trace included. For a float32 loss of
+    over 1,000 parameters they are done in float32 as far as that goes (`mixed`): eigenvalues and residuals are then
+    computed anew in `dtype` from the vectors found, and the search goes on in `dtype` if they do not meet `tol`.
 
     Returns:
-        eigenvalues, residuals `(eigenvalue,)`; smallest, smallest_residual, trace, trace_error, products,
-        converged; all with a leading `split` for several losses.
+        eigenvalues, residuals `(eigenvalue,)`; smallest, smallest_residual, trace, trace_error, products, of which
+        rough_products in float32, converged; all with a leading `split` for several losses.
     """
     parts = {}
     seed = int(torch.randint(2**62, (), generator=generator))  # one for all splits: none depends on the others
     for split, loss in by_split(losses).items():
-        if k + 1 > loss.layout.size:
-            raise ValueError(f"k is {k}: a module of {loss.layout.size} parameters has room for {loss.layout.size - 1}")
+        size = loss.layout.size
+        if k + 1 > size:
+            raise ValueError(f"k is {k}: a module of {size} parameters has room for {size - 1}")
         if max_products < k + 1:
             raise ValueError(f"max_products is {max_products}: {k} + 1 eigenvalues take {k + 1} products at least")
         own = torch.Generator().manual_seed(seed)
-        hessian = Hessian(loss.to(dtype), theta)
-        pairs = krylov.extremal_eigenpairs(
-            hessian, loss.layout.size, largest=k, smallest=1, generator=own, tol=tol, max_products=max_products,
+        product = _Counted(Hessian(loss if loss.dtype is dtype else loss.to(dtype), theta))
+        lower = mixed and dtype is torch.float64 and loss.dtype is torch.float32
+        rough = _Counted(Hessian(loss, theta)) if lower and size > MIXED_PARAMETERS and tol >= MIXED_TOL else None
+        pairs = extremal_eigenpairs(
+            product, size, largest=k, smallest=1, generator=own, tol=tol, max_products=max_products, rough=rough,
             device=theta.device,
         )  # fmt: skip
-        trace, trace_error = krylov.trace(
-            hessian, loss.layout.size, samples=samples, generator=own, deflate=pairs.largest_vectors
-        )
+        value, error = trace(
+            product, size, samples=samples, generator=own, rough=rough,
+            deflate=torch.cat([pairs.largest_vectors, pairs.smallest_vectors]),
+            deflated=float(pairs.largest.sum() + pairs.smallest.sum()),
+        )  # fmt: skip
         scalars = {
             "smallest": float(pairs.smallest[0]),
             "smallest_residual": float(pairs.smallest_residuals[0]),
-            "trace": trace,
-            "trace_error": trace_error,
-            "products": pairs.products + k + samples,
+            "trace": value,
+            "trace_error": error,
+            "products": product.rows + (rough.rows if rough else 0),
+            "rough_products": rough.rows if rough else 0,
             "converged": pairs.converged,
         }
         parts[split] = xr.Dataset(
@@ -69,3 +86,15 @@ def spectrum(
             {"tol": tol, "samples": samples, "dtype": str(dtype).removeprefix("torch.")},
         )
     return join_splits(parts)
+
+
+class _Counted:
+    """A product that counts the rows it has multiplied."""
+
+    def __init__(self, product: Product) -> None:
+        self.rows = 0
+        self._product = product
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        self.rows += len(vectors)
+        return self._product(vectors)

@@ -1,0 +1,86 @@
+"""Sums over all batches at a stack of points, vectorised where that is possible and pays, one by one elsewhere."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from lossatlas.batches import Batch, Batches
+from lossatlas.criteria import Averaging, Measure
+from lossatlas.module_state import ModuleState, plain_transformer
+
+LOOP_BELOW = 16  # points; smaller chunks are faster one by one on a CPU: see docs/architecture.md
+
+
+class Stacked:
+    """Weighted sums of the loss and every metric over all batches: `(m, P)` -> `(m, names)` in float64.
+
+    A module that `vmap` cannot take is evaluated one point at a time from then on, which is said once.
+    """
+
+    def __init__(self, state: ModuleState, data: Batches, measure: Measure, averaging: Averaging) -> None:
+        self._state, self._data, self._measure = state, data, measure
+        self._weights = list(averaging.weights)  # (names,) per batch
+        self._all_count = bool(averaging.weights.all())
+        self._refused = False
+        self._proven = False
+        self._vectorized = vmap(self._functional, in_dims=(0, None))
+
+    @torch.no_grad()
+    def __call__(self, stack: Tensor, chunk: int) -> Tensor:
+        """The sums at m of the at most `chunk` points that are evaluated at once."""
+        small = chunk < (2 if stack.is_cuda else LOOP_BELOW)
+        # In half precision another kernel gives visibly other values than the module's own.
+        half = torch.finfo(self._state.coarsest).bits < 32
+        with plain_transformer():
+            if small or half or self._refused or self._state.buffers == "re-estimated":
+                return self._looped(stack)
+            try:
+                return self._at_once(stack)
+            except Exception as error:
+                sums = self._looped(stack)  # raises by itself where the module or θ is at fault
+                self._refused = True
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                warnings.warn(
+                    f"{type(self._state.module).__name__} cannot be vectorised over points, so they are evaluated one "
+                    f"by one: the same values, more slowly ({reason})",
+                    stacklevel=4,
+                )
+                return sums
+
+    def _at_once(self, stack: Tensor) -> Tensor:
+        if self._state.traits.writes:
+            raise RuntimeError(f"its forward writes to its buffers {list(self._state.traits.writes)}")
+        if self._state.traits.differentiates:
+            raise RuntimeError("it takes derivatives itself")
+        if self._proven:
+            return self._sum(lambda batch: self._vectorized(stack, batch))
+        with warnings.catch_warnings():
+            # Operations without a rule of their own run in a slow loop inside vmap: ours is faster.
+            warnings.filterwarnings("error", message="There is a performance drop")
+            sums = self._sum(lambda batch: self._vectorized(stack, batch))
+        self._proven = True
+        return sums
+
+    def _looped(self, stack: Tensor) -> Tensor:
+        return torch.stack([self._single(theta) for theta in stack])
+
+    def _single(self, theta: Tensor) -> Tensor:
+        state = self._state
+        with state.at(theta), state.with_buffers(state.statistics(self._data)):
+            return self._sum(lambda batch: self._measure(*state.call(batch)))
+
+    def _functional(self, theta: Tensor, batch: Batch) -> Tensor:
+        return self._measure(*self._state.output(theta, batch, {}))
+
+    def _sum(self, values: Callable[[Batch], Tensor]) -> Tensor:
+        """Σ weight · value over batches, `(..., names)`; a batch of weight 0 counts nothing, whatever its value."""
+        total = torch.zeros(len(self._measure.names), dtype=torch.float64)
+        for weight, batch in zip(self._weights, self._data, strict=True):
+            share = values(batch).to("cpu", torch.float64) * weight
+            total = total + (share if self._all_count else torch.where(weight == 0, 0.0, share))
+        return total
