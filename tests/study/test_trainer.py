@@ -93,6 +93,14 @@ def test_history_has_every_epoch_and_the_schedule():
     assert not trained.diverged
 
 
+def test_evaluating_less_often_leaves_the_training_as_it_is():
+    (often,) = train_group([run()], TASK, SETTINGS)
+    (seldom,) = train_group([run()], TASK, SETTINGS.model_copy(update={"evaluate_every": 3}))
+    assert [epoch.epoch for epoch in seldom.history] == [0, 3, 4]
+    assert seldom.history == tuple(often.history[number] for number in (0, 3, 4))
+    assert torch.equal(seldom.checkpoints[4], often.checkpoints[4])
+
+
 @pytest.mark.parametrize(
     ("epochs", "between", "kept"),
     [(30, 10, [0, 3, 5, 8, 11, 14, 16, 19, 22, 25, 27, 30]), (4, 2, [0, 1, 3, 4]), (1, 5, [0, 1]), (2, 1, [0, 1, 2])],

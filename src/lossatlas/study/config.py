@@ -138,6 +138,8 @@ class Training(_Frozen):
     """Epochs between two decays of the learning rate (StepLR)."""
     decay_factor: Positive = 0.5
     """What the learning rate is multiplied by at each decay."""
+    evaluate_every: Count = 1
+    """Epochs between two evaluations on all data; initialization and the last epoch always have one."""
     checkpoints: Annotated[int, Field(ge=1)] = 10
     """Checkpoints kept between initialization and the end, evenly spaced in epochs."""
 
