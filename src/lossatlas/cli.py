@@ -18,6 +18,7 @@ from rich.console import Console
 
 from lossatlas.study import browse
 from lossatlas.study.config import Study, explain, load_study, shipped_studies
+from lossatlas.study.draw import PNG, Format
 from lossatlas.study.errors import InputError
 from lossatlas.study.progress import Progress, duration
 from lossatlas.study.run import Account, report_study, run_study
@@ -42,6 +43,8 @@ class Run:
     """Folder of the results."""
     figures: bool = True
     """Draw figures and write the report; without, only measurements and tables."""
+    formats: tuple[Format, ...] = PNG
+    """Files of each figure; png is among them always, since the report shows it."""
     workers: Workers = 0
     """Processes that work at once, one thread each."""
     fields: Annotated[Study, tyro.conf.arg(name="")] = MOONS
@@ -54,6 +57,7 @@ class Run:
             study,
             self.out,
             figures=self.figures,
+            formats=self.formats,
             workers=self.workers or available_cores(),
             progress=Progress(console),
         )
@@ -66,11 +70,18 @@ class Report:
 
     folder: tyro.conf.Positional[Path] = Path("reports")
     """The folder that `lossatlas run` wrote."""
+    formats: tuple[Format, ...] = PNG
+    """Files of each figure; png is among them always, since the report shows it."""
     workers: Workers = 0
     """Processes that work at once, one thread each."""
 
     def __call__(self, console: Console) -> int:
-        account = report_study(self.folder, workers=self.workers or available_cores(), progress=Progress(console))
+        account = report_study(
+            self.folder,
+            formats=self.formats,
+            workers=self.workers or available_cores(),
+            progress=Progress(console),
+        )
         return _close(account, console)
 
 

@@ -145,7 +145,20 @@ def test_pages_and_notebooks_draw_the_same_surface(report, page, plane):
 
 @pytest.mark.parametrize(
     "values",
-    [[[1e-4, 1.0], [None, 0.0]], [[1.0, 1.0], [1.0, 1.0]], [[None, None], [None, None]], [[-1.0, 9.0], [0.0, 300.0]]],
+    [
+        *(
+            [[1e-4, 1.0], [None, 0.0]],
+            [[1.0, 1.0], [1.0, 1.0]],
+            [[None, None], [None, None]],
+            [[-1.0, 9.0], [0.0, 300.0]],
+        ),
+        *(
+            [[0.1, 0.49], [0.2, 0.3]],
+            [[0.1, 2.1], [0.2, 0.3]],
+            [[0.0025, 0.4], [0.1, 0.1]],
+            [[3e-6, 4e-4], [1e-5, 1e-5]],
+        ),
+    ],
 )
 def test_scales_agree_on_gaps_zeros_and_constants(report, page, values):
     axis = {"label": "a", "values": [0.0, 1.0]}

@@ -11,7 +11,7 @@ from matplotlib.path import Path
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from lossatlas.figures import planes, slices, trajectory_plane
+from lossatlas.figures import interactive, planes, slices, trajectory_plane
 from lossatlas.figures.planes import Scale
 
 
@@ -88,7 +88,7 @@ def test_values_that_are_not_finite_leave_a_hole_and_nothing_else(plane):
     assert set(drawn[:, 2]) == set(plane.loss.values[0][np.isfinite(plane.loss.values[0])])
 
 
-def test_over_two_decades_the_height_is_log10_and_the_ticks_say_so(plane):
+def test_over_several_decades_the_height_is_log10_and_the_ticks_say_so(plane):
     plane["loss"] = plane.loss.copy(data=np.exp(5 * plane.loss.values))
     scale = Scale.of(plane.loss)
     assert scale.log
@@ -101,6 +101,33 @@ def test_over_two_decades_the_height_is_log10_and_the_ticks_say_so(plane):
     assert labels == [scale.formatter()(tick) for tick in scale.ticks]
     assert "10⁴" in labels
     np.testing.assert_allclose(np.diff(scale.edges), np.diff(scale.edges)[0])  # bands even in log10
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0.1, 0.49, None),
+        (0.11, 0.6, ["0.2", "0.5"]),
+        (0.1, 2.1, ["0.1", "0.2", "0.5", "1", "2"]),
+        (0.0018, 0.6, ["0.003", "0.01", "0.03", "0.1", "0.3"]),
+        (3e-6, 2.2e-5, ["5 × 10⁻⁶", "1 × 10⁻⁵", "2 × 10⁻⁵"]),
+        (0.005, 12, ["10⁻²", "10⁻¹", "10⁰", "10¹"]),
+    ],
+)
+def test_a_factor_of_five_is_enough_for_a_log_scale_with_ticks_of_its_own(plane, low, high, labels):
+    """So that a bowl with one high corner is not of one dark colour; the surfaces that turn do the same."""
+    shape = np.linspace(0, 1, plane.loss.size).reshape(plane.loss.shape)
+    plane["loss"] = plane.loss.copy(data=low * (high / low) ** shape)
+    scale = Scale.of(plane.loss)
+    turning = interactive.surface_figure(interactive.surface_data(plane), "train")
+    axis = turning["layout"]["scene"]["zaxis"]
+    assert scale.log == (labels is not None) == axis["title"]["text"].endswith("log scale")
+    if labels is None:
+        return
+    assert [label for label in map(scale.formatter(), scale.ticks) if label in labels] == labels
+    assert axis["ticktext"] == labels
+    if labels[0].startswith("0"):
+        np.testing.assert_allclose(10.0 ** np.array(axis["tickvals"]), [float(text) for text in labels], rtol=1e-4)
 
 
 def test_zeros_on_a_log_scale_are_marked_not_replaced(plane):

@@ -118,10 +118,11 @@ def test_contours_show_the_train_loss_of_each_weight_decay_on_one_scale(lines, s
     ]
     assert bar.get_ylabel() == "train data loss"
     assert len({id(filled(ax).norm) for ax in panels}) == 1
+    heights = np.log10(slices.loss.values[0])
     for row, ax in enumerate(panels):
         np.testing.assert_array_equal(filled(ax).levels, filled(panels[0]).levels)
-        assert filled(ax).zmin == slices.loss.values[0, row].min()
-        assert filled(ax).zmax == slices.loss.values[0, row].max()
+        assert filled(ax).zmin == heights[row].min()
+        assert filled(ax).zmax == heights[row].max()
 
 
 def test_surfaces_on_pages_of_their_own_share_heights_and_colours(lines, slices):
@@ -131,7 +132,7 @@ def test_surfaces_on_pages_of_their_own_share_heights_and_colours(lines, slices)
     scales = {(c.norm.vmin, c.norm.vmax) for ax in axes for c in ax.collections}
     assert scales == {axes[0].get_zlim()}  # type: ignore[attr-defined]
     for row, ax in enumerate(axes):
-        np.testing.assert_array_equal(np.unique(surface(ax)[:, 2]), np.unique(slices.loss.values[0, row]))
+        np.testing.assert_array_equal(np.unique(surface(ax)[:, 2]), np.unique(np.log10(slices.loss.values[0, row])))
         assert [text.get_text()[:3] for text in ax.texts] == ["λ ="]
 
 

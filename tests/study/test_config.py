@@ -86,6 +86,9 @@ def test_a_study_file_names_the_study_and_overrides_defaults(tmp_path):
         ("[training]\nseeds = []", r"training.seeds"),
         ("[probes.random_slice]\nplane_steps = 24", r"probes.random_slice.plane_steps: wanted an odd number.*got 24"),
         ("[data]\nnoise = nan", r"data.noise"),
+        ("[training]\nseeds = [0, 1, 0]", r"training.seeds: wanted every entry once, 0 is there more than once"),
+        ("[training]\nweight_decays = [1e-4, 0.00010000001]", r"training.weight_decays: wanted every entry once"),
+        ("[training]\nepochs = 1", r"the pca plane wants at least 2 training.epochs"),
         ("epochs: 3", r"is not a TOML file"),
     ],
 )

@@ -162,7 +162,7 @@ def test_the_interval_is_that_of_the_matched_differences_within_cells():
     found = row(table(runs), factor="optimizer", outcome="test_loss")
     wide = runs.pivot_table(index=["architecture", "seed"], columns="optimizer", values="test_loss")
     cells = (wide.adam - wide.sgd).groupby("architecture")
-    error = np.sqrt((cells.var(ddof=0) / 40).mean() / 2)
+    error = np.sqrt((cells.var(ddof=1) / 40).mean() / 2)
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.08)
     assert found.resampled == "seeds"
 
@@ -182,6 +182,19 @@ def test_with_one_seed_whole_configurations_are_resampled_within_data_sets():
     single = row(table(runs[runs.width < 11]), factor="weight_decay", outcome="test_loss", dataset="xor")
     assert (single.level_a, single.level_b, single.n, single.resampled) == (0, 0.1, 1, "")
     assert np.isnan([single.low, single.high]).all()
+
+
+def test_one_lone_seed_leaves_the_interval_to_the_other_cells():
+    runs = networks({"test_loss": noise}, architecture=["1x50", "2x100", "4x100"], optimizer=["sgd", "adam"])
+    kept = runs[(runs.architecture != "1x50") | (runs.seed == 0)]
+    found = units(between("optimizer", "sgd", "adam"), sample(kept), "test_loss")[0].mean()
+    assert (found.n, found.cells, found.single, found.resampled) == (7, 3, 1, "seeds")
+    assert found.low < found.mean < found.high
+    seeds = list(range(4))
+    pairs = paths({"barrier": noise}, optimizer=["sgd", "adam"], architecture=["2x100", "4x100"], seed=seeds)
+    kept = pairs[(pairs.architecture != "4x100") | (pairs.seed_b == 1)]
+    found = units(between("optimizer", "sgd", "adam"), sample(pairs=kept), "barrier")[0].mean()
+    assert (found.n, found.cells, found.single, found.resampled) == (7, 2, 1, "seeds")
 
 
 def test_a_row_depends_on_nothing_beside_it():
@@ -211,16 +224,12 @@ def test_barriers_are_compared_pair_by_pair_with_resampled_nodes():
     pairs = paths({"barrier": barrier}, optimizer=["sgd", "adam"], architecture=["2x100", "4x100"], seed=list(range(5)))
     found = row(table(runs, pairs), outcome="barrier", factor="optimizer")
     assert (found.n, found.estimate) == (20, pytest.approx(1 + 4 * 4 / 10))
-    means = []
-    for drawn in itertools.product(range(5), repeat=5):
-        seen = [1 + 4 * (4 in (i, j)) for i, j in itertools.combinations(drawn, 2) if i != j]
-        if seen:
-            means.append(np.mean(seen))
     one = row(
         table(runs, pairs[pairs.architecture == "2x100"]),
         outcome="barrier",
     )
-    assert [one.low, one.high] == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.12)
+    error = np.sqrt(4 / 5 * np.var([0, 0, 0, 0, 4], ddof=1))  # the mean of the pairs is 1 + twice that of the seeds
+    assert one.high - one.low == pytest.approx(2 * 1.96 * error, rel=0.25)
     assert found.high - found.low < one.high - one.low
 
 

@@ -34,19 +34,24 @@ def number(low: float, high: float, n: int = 10) -> Estimate:
     return Estimate(n, (low + high) / 2, low, high, "seeds")
 
 
+@pytest.mark.parametrize("interval", [(-0.5, -0.2), (-0.001, 0.5), (0.001, 0.002), (0.0, 0.0)])
+def test_a_statement_and_its_opposite_are_decided_by_the_same_numbers(interval):
+    opposite = {"supported": "contradicted", "contradicted": "supported", "undecided": "undecided"}
+    assert Above().decide(number(*interval)) == opposite[Below().decide(number(*interval))]
+
+
 @pytest.mark.parametrize(
     ("rule", "low", "high", "verdict"),
     [
-        (Above(1, 0.5), 1.1, 2.0, "supported"),
-        (Above(1, 0.5), 0.9, 2.0, "undecided"),
-        (Above(1, 0.5), 0.2, 0.6, "undecided"),  # on the other side, but within the margin
-        (Above(1, 0.5), 0.2, 0.4, "contradicted"),
+        (Above(1), 1.1, 2.0, "supported"),
+        (Above(1), 0.9, 2.0, "undecided"),
+        (Above(1), 0.2, 0.9, "contradicted"),
         (Above(1), 1.0, 2.0, "undecided"),
+        (Above(1), 0.0, 1.0, "undecided"),
         (Above(), 1e-17, 2e-17, "undecided"),  # rounding is no evidence
-        (Below(1, 0.5), 0.0, 0.9, "supported"),
-        (Below(1, 0.5), 0.0, 1.1, "undecided"),
-        (Below(1, 0.5), 1.2, 1.6, "undecided"),
-        (Below(1, 0.5), 1.6, 1.7, "contradicted"),
+        (Below(1), 0.0, 0.9, "supported"),
+        (Below(1), 0.0, 1.1, "undecided"),
+        (Below(1), 1.1, 1.7, "contradicted"),
         (Within(1), -0.9, 0.9, "supported"),
         (Within(1), 0.1, 0.2, "supported"),
         (Within(1), 0.9, 1.1, "undecided"),
@@ -59,12 +64,15 @@ def test_rules(rule, low, high, verdict):
     assert rule.decide(number(low, high)) == verdict
     assert rule.decide(number(low, high, n=5)) == "undecided"
     assert rule.decide(number(math.nan, math.nan)) == "undecided"
+    assert rule.decide(replace(number(low, high), cells=3)) == verdict
+    assert rule.decide(replace(number(low, high), cells=2)) == "undecided"
+    assert rule.decide(replace(number(low, high), cells=9, single=7)) == "undecided"
     assert "undecided" in rule.words()
 
 
 def test_rules_say_their_limits():
-    assert "is above 0.95, contradicted if it is below 0.94;" in Above(0.95, 0.01).words()
-    assert "is below 0, contradicted if it is above 0.05;" in Below(0, 0.05).words()
+    assert "is above 0.95, contradicted if it is below 0.95;" in Above(0.95).words()
+    assert "is below 0, contradicted if it is above 0;" in Below(0).words()
     assert "lies between -0.005 and 0.005, contradicted if it lies on one side of" in Within(0.005).words()
 
 
@@ -74,7 +82,9 @@ def test_rules_say_their_limits():
 @cache
 def names(everything: bool, decays: bool) -> pd.DataFrame:
     levels = {**ALL, "dataset": ALL["dataset"] if everything else ["moons"]}
-    return networks({}, weight_decay=[0.0, 1e-3], optimizer=["sgd", "adam"]) if decays else networks({}, **levels)
+    if decays:
+        return networks({}, weight_decay=[0.0, 1e-3], optimizer=["sgd", "adam"], activation=["relu", "tanh"])
+    return networks({}, **levels)
 
 
 @cache
@@ -280,7 +290,14 @@ def test_sentences_carry_their_numbers():
         finding, Estimate(45, 0.03, 0.02, 0.0358, "configurations")
     )
     few = sentence(finding, Estimate(3, 0.03, math.nan, math.nan))
-    assert few.endswith("0.0300, n = 3 matched comparisons; no interval, too few seeds; fewer than 6 decide nothing.")
+    assert few.endswith(
+        "0.0300, n = 3 matched comparisons; no interval, too few seeds; fewer than 6 or 3 cells decide nothing."
+    )
+    cells = sentence(finding, Estimate(18, 0.03, 0.02, 0.04, "seeds", 6, 1))
+    assert cells.endswith(", n = 18 matched comparisons in 6 cells, 1 of them with too few seeds for the interval.")
+    assert "n = 18 matched comparisons in 1 cell; fewer than 6 or 3 cells decide nothing." in sentence(
+        finding, Estimate(18, 0.03, 0.02, 0.04, "seeds", 1)
+    )
     ratio = sentence(BY_NAME["sgd_is_sharper"], Estimate(45, 1.0, 0.0, 2.0, "seeds"))
     assert "10.0 [1.00, 100], n = 45" in ratio
     table = finding_table(world({}), (finding, replace(BY_NAME["sgd_is_sharper"], name="x")))
@@ -296,5 +313,30 @@ def test_a_relative_change_is_that_of_the_means():
     made = Evidence(sample(pairs=pairs), sample(), pd.DataFrame())
     found = evidence.relative_to(False, evidence.ALIGNED, "barrier")(made)
     assert (found.n, found.mean) == (3, (1 + 1 + 2) / (4 + 4 + 2) - 1)
-    # With three seeds a draw is one pair or all three.
-    assert [found.low, found.high] == [-0.75, 0]
+    assert found.low < found.mean < found.high
+    assert (found.cells, found.single) == (1, 0)
+
+
+def test_without_an_interval_nothing_was_resampled():
+    table = pd.DataFrame([["sharpness", "test_loss", "all", 4, 0.5, math.nan, math.nan]])
+    found = evidence.tau("sharpness", "test_loss", "all")(Evidence(sample(), sample(), table))
+    assert (found.n, found.mean, found.resampled) == (4, 0.5, "")
+    runs = networks({"test_accuracy": noise}, dataset=list(get_args(Dataset)), seed=[0])
+    found = evidence.sensitivity_of_xor(Evidence(sample(runs), sample(), table))
+    assert math.isnan(found.low)
+    assert (found.resampled, found.cells, found.single) == ("", 4, 4)
+
+
+def test_noise_between_seeds_is_no_sensitivity():
+    """All kinds are alike; on xor seeds vary far more, which raises the spread of means and must not count."""
+
+    def accuracy(r):
+        return noise(r, 1.0 if xor(r) else 0.01)
+
+    levels = {"activation": ["relu", "tanh", "gelu"], "architecture": [f"1x{width}" for width in range(10, 30)]}
+    runs = networks({"test_accuracy": accuracy}, dataset=list(get_args(Dataset)), seed=list(range(4)), **levels)
+    found = evidence.sensitivity_of_xor(Evidence(sample(runs), sample(), pd.DataFrame()))
+    means = runs[runs.dataset == "xor"].groupby(["architecture", "activation"]).test_accuracy.mean()
+    assert means.std(ddof=0) > 0.4  # 1 / sqrt(4) and nothing else
+    assert found.mean < 0.25
+    assert found.low <= 0.01

@@ -151,6 +151,9 @@ def test_limits_say_what_is_confounded_and_how_sure_intervals_are(store):
     said = words(report(store))
     assert "At most 3 seeds for each configuration. With at most 3 seeds" in said
     assert "in 75 % of cases, not in 95 %" in said
+    assert "common random numbers" in said
+    assert "better calibrated" not in said
+    assert f"The data seed ({store.study.data.seed}) is one draw" in said
     assert "depth with width" in said
     assert "0 of 12 trained runs have no spectrum" in said
 
@@ -180,6 +183,16 @@ def test_one_seed_diverged_and_untrained_runs(tmp_path):
     assert "1 of 4 runs are not trained, 1 diverged" in said
 
 
+def test_networks_of_the_regularization_study_count_too(tmp_path):
+    store = make_store(tmp_path, regularization={"weight_decays": [0.0]})
+    train_all(store)
+    train(store, next(store.study.regularization_runs()), math.nan, status="diverged")
+    document = report(store)
+    assert document.subtitle.endswith("3 seeds for each configuration and 4 more for the regularization study")
+    assert "13 have been trained, of which 1 diverged" in words(document)
+    assert "3 of 16 runs are not trained, 1 diverged" in words(document)
+
+
 def test_a_study_without_any_result_or_any_table_has_a_report(tmp_path):
     store = make_store(tmp_path)
     for document in (report(store), build_report(store, {})):
@@ -207,6 +220,50 @@ def test_findings_come_with_evidence_and_verdict(store):
     assert cells == ["Optimizer", "SGD is sharper.", "Ratio 2.0 [1.5, 2.5]", "supported"]
     assert "1 are supported, 0 contradicted and 0 undecided. 1 more statement would need" in words(document)
     assert table(document, "sharpness-findings").rows[0][1].text == "Ratio 2.0 [1.5, 2.5]"
+
+
+def test_conclusions_count_by_axis_and_say_again_only_what_is_not_supported(store):
+    columns = ["name", "axis", "statement", "evidence", "estimate", "low", "high", "n", "rule", "verdict"]
+    rows = [
+        [f"{verdict}_{axis}", axis, f"{axis} is {verdict}.", "Ratio 2.0.", 2.0, 1.5, 2.5, 9, "", verdict]
+        for axis, verdict in (("Width", "supported"), ("Width", "undecided"), ("Depth", "contradicted"))
+    ]
+    tables = {**write_tables(store), "findings": pd.DataFrame(rows, columns=columns)}
+    (section,) = (part for part in build_report(store, tables).sections if part.label == "conclusions")
+    axes, contradicted, undecided, _ = (block.items for block in section.blocks if isinstance(block, Items))
+    assert axes == (
+        ("Width: of 2 statements 1 are supported, 0 contradicted and 1 undecided",),
+        ("Depth: of 1 statement 0 are supported, 1 contradicted and 0 undecided",),
+    )
+    assert contradicted == (("Depth is contradicted. Ratio 2.0.",),)
+    assert undecided == (("Width is undecided. Ratio 2.0.",),)
+
+
+def test_correlations_over_all_runs_and_among_like_ones_stand_side_by_side(tmp_path):
+    store = make_store(tmp_path, data={"datasets": ["moons", "xor"]})
+    for run in train_all(store):
+        measure(store, run)
+    scopes = ("all", "moons", "within data sets", "within data sets and optimizers")
+    rows = [["sharpness", "test_loss", scope, 9, tau / 4, 0.0, 1.0] for tau, scope in enumerate(scopes)]
+    columns = ["measure", "outcome", "scope", "n", "tau", "low", "high"]
+    tables = {**write_tables(store), "correlations": pd.DataFrame(rows, columns=columns)}
+    shown = table(build_report(store, tables), "correlations-table")
+    assert shown.headings[3:] == ("All", "Within data sets", "Within data sets and optimizers")
+    assert [[cell.value for cell in row[3:]] for row in shown.rows] == [[0.0, 0.5, 0.75]]
+
+
+def test_contrasts_name_their_factor_and_every_table_has_the_same_factors(tmp_path):
+    model = {"depth": [1, 2], "width": [4], "activations": ["relu"]}
+    store = make_store(tmp_path, model=model)
+    for run in train_all(store):
+        measure(store, run)
+    for run in store.study.runs():
+        connect(store, run, {(0, 1, False): 0.25, (0, 2, False): 0.5, (1, 2, False): 0.5})
+    document = report(store)
+    assert "The test loss is higher with depth 2 than with depth 1: " in words(document)
+    for label in ("barrier-contrasts", "hessian-trace", "sharpness-sharpness"):
+        assert [row[0].text for row in table(document, label).rows] == ["depth"]
+    assert "n = 3 pairs; mean test accuracy 0.0" in words(document)
 
 
 def test_a_label_names_one_thing():

@@ -64,7 +64,8 @@ def test_every_promised_file_is_there(finished: Store):
         }
         assert wanted <= names
     tables = ("runs", "depth", "width", "activation", "optimizer", "connectivity")
-    pages = ("summary", "depth_study", "width_study", "activation_study", "optimizer_study", "connectivity_study")
+    studies = ("depth", "width", "activation", "optimizer", "connectivity", "regularization")
+    pages = ("summary", "report", *(f"{name}_study" for name in studies))
     assert {f"tables/{name}.csv" for name in tables} <= names
     assert {f"{name}.md" for name in pages} <= names
 

@@ -85,6 +85,46 @@ def test_a_store_of_another_configuration_is_refused_and_left_alone(store):
     assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == before
 
 
+def test_a_field_that_is_newer_than_the_store_has_its_default(store):
+    file = store.root / "study.json"
+    written = read_json(file)
+    del written["study"]["training"]["evaluate_every"]
+    store_module.write_json(file, written)
+    with claim(store.root, STUDY, versions()) as again:
+        assert again.study == STUDY
+
+
+def test_results_of_other_versions_are_not_mixed(store):
+    other = {**versions(), "torch": "1.0"}
+    with (
+        pytest.raises(InputError, match=r"holds results of torch = .*, this one has '1.0'"),
+        claim(store.root, STUDY, other),
+    ):
+        pass
+    with claim(store.root, STUDY, None):  # nothing is measured
+        pass
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"study": {"training": {"epochs": 0}}}'])
+def test_a_study_file_that_holds_no_study(store, text):
+    (store.root / "study.json").write_text(text)
+    with pytest.raises(InputError, match=r"study.json is damaged"):
+        open_store(store.root)
+
+
+@pytest.mark.parametrize("header", [b"{}", b"[]", b'{"w": {}}'])
+def test_a_checkpoint_with_an_odd_header(store, header):
+    file = store.checkpoint_files(first(STUDY))[1]
+    file.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(InputError, match="its header cannot be read"):
+        store.check_checkpoints()
+
+
+def test_json_knows_no_nan_so_it_is_a_string(tmp_path):
+    store_module.write_json(tmp_path / "n.json", {"a": [float("nan"), float("-inf"), 1.5]})
+    assert json.loads((tmp_path / "n.json").read_text(), parse_constant=None) == {"a": ["nan", "-inf", 1.5]}
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write to .*choose another folder"):

@@ -85,10 +85,7 @@ def test_one_level_is_compared_with_nothing(store):
 
 def test_too_few_seeds_are_said_to_be_too_few(store, tmp_path):
     written = pages(store)
-    assert (
-        "no more than 2/3 of the variance between seeds: the interval is at least about 18 % too narrow"
-        in written["depth_study"]
-    )
+    assert "With at most 3 seeds in a configuration the variance" in written["depth_study"]
     assert "the range of its seeds" in written["summary"]
     alone = make_store(tmp_path / "alone", training={"seeds": [4]})
     train_all(alone)
@@ -119,7 +116,32 @@ def test_a_study_without_any_result_has_pages(tmp_path):
     written = pages(make_store(tmp_path))
     assert "No run has been trained yet." in written["depth_study"]
     assert "No pair of seeds has been connected." in written["connectivity_study"]
+    assert "no regularization study" in written["regularization_study"]
     assert "12 not trained" in written["summary"]
+
+
+def test_networks_of_the_regularization_study_are_counted_listed_and_have_a_page(tmp_path):
+    store = make_store(tmp_path, regularization={"weight_decays": [0.0, 1e-2]})
+    train_all(store)
+    runs = list(store.study.regularization_runs())
+    for run in runs[1:]:
+        train(store, run, 0.5)
+    train(store, runs[2], math.nan, status="diverged")
+    written = pages(store)
+    counts = "12 runs in 4 configurations and 8 more for the regularization study: 19 trained, of which 1 diverged; 1"
+    assert counts in written["summary"]
+    assert f"- diverged: {runs[2]}\n- not trained: {runs[0]}\n" in written["summary"]
+    page = written["regularization_study"]
+    assert page.startswith("# Regularization study: hand\n")
+    assert (
+        "[Every configuration](#appendix-regularization)" in page
+        or "[Regularization](#appendix-regularization)" in page
+    )
+    assert [row["Weight decay"] for row in tables_in(page)[-1]] == ["0.01", *["0", "0.01"] * 3]
+    targets = re.findall(r"\]\(([^)#]+)\)", page)
+    assert targets
+    assert all((store.root / target).exists() for target in targets)
+    assert all(f'<a id="{label}">' in page for label in re.findall(r"\]\(#([^)]+)\)", page))
 
 
 def test_connectivity_page_pairs_aligned_with_as_trained(store):

@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 from lossatlas.study.config import Run, Study
+from lossatlas.study.errors import InputError
 from lossatlas.study.measures import CONFIGURATION, METRICS, run_table
 from lossatlas.study.store import Store, write_json, write_result
 from lossatlas.study.tables import write_tables
@@ -118,6 +119,24 @@ def test_a_rise_beyond_one_percent_is_not_monotone_and_nan_is_neither(tmp_path):
     assert math.isnan(table.interpolation_bump[1])
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("hessian/spectrum.json", {"train": {"eigenvalues": []}}),
+        ("hessian/spectrum.json", {"train": {"eigenvalues": [1.0]}}),
+        ("sharpness/sharpness.json", {}),
+        ("sharpness/sharpness.json", []),
+        ("metrics.json", {"status": "trained"}),
+    ],
+)
+def test_a_file_without_its_numbers_is_named_in_one_line(tmp_path, file, content):
+    store = make_store(tmp_path)
+    run = train_all(store)[0]
+    write_json(store.run_folder(run) / file, content)
+    with pytest.raises(InputError, match=r"^.*/" + file + r" lacks what it should hold \(\w+: .*\): delete it .*$"):
+        run_table(store)
+
+
 def test_probes_not_asked_for_have_no_columns(tmp_path):
     store = make_store(tmp_path, probes={"run": ["sharpness"]})
     train_all(store)
@@ -176,14 +195,15 @@ def test_diverged_runs_are_shown_and_counted_but_not_averaged(tmp_path):
     assert math.isnan(configurations.mean_test_loss[2])
 
 
-def test_a_configuration_with_one_run_left_has_no_interval(tmp_path):
+def test_a_configuration_with_one_run_left_adds_nothing_to_an_interval_and_has_none(tmp_path):
     store = make_store(tmp_path)
     runs = train_all(store)
     for run in runs[:2]:
         train(store, run, math.nan, status="diverged")
-    depth = write_tables(store)["depth"]
-    assert depth.mean_test_loss_low.isna().tolist() == [True, False]
-    assert depth.n.tolist() == [4, 6]
+    tables = write_tables(store)
+    assert tables["depth"].n.tolist() == [4, 6]
+    assert tables["depth"].mean_test_loss_low.notna().all()
+    assert tables["configurations"].mean_test_loss_low.isna().tolist() == [True, False, False, False]
 
 
 def test_untrained_studies_have_tables_without_rows(tmp_path):
@@ -213,14 +233,19 @@ def test_connectivity_means_maxima_and_the_paired_change(tmp_path):
     ]  # fmt: skip
     assert table.aligned.tolist() == [False, True, False, False]
     assert table.num_pairs.tolist() == [3, 3, 1, 3]
-    assert table.iloc[0, 7:].tolist() == [3, 1, 6, 4, 2, 7, 6, 7, 6, 9]
+    assert table.iloc[0, [7, 10, 13, 14, 15, 16]].tolist() == [3, 4, 6, 7, 6, 9]
+    assert table.mean_train_barrier_low[0] < 1 < 6 < table.mean_train_barrier_high[0]
     assert table.iloc[1, [7, 13]].tolist() == [1, 2]
     assert table.iloc[2, 8:10].isna().all()
     assert table.iloc[3, [7, 8, 9, 13]].isna().all()
     paired = read(store, "alignment")
     assert paired[[*CONFIGURATION, "num_pairs"]].to_numpy().tolist() == [[*first.configuration, 3]]
-    names = ["barrier", "barrier_aligned", "change", "change_low", "change_high"]
-    assert paired.loc[0, [f"mean_train_{name}" for name in names]].tolist() == [3, 1, -2, -5, 0]
+    assert paired.loc[0, [f"mean_train_{name}" for name in ("barrier", "barrier_aligned", "change")]].tolist() == [
+        3,
+        1,
+        -2,
+    ]
+    assert paired.mean_train_change_low[0] < -5 < 0 < paired.mean_train_change_high[0]
     assert paired.train_lowered[0] == 2
 
 

@@ -28,7 +28,7 @@ _MARK: dict[str, Any] = {"type": "scatter3d", "hoverinfo": "name", "showlegend":
 
 # What does not depend on the data. `decades`: a loss that spans more is drawn as its log10.
 STYLE: dict[str, Any] = {
-    "decades": style.DECADES,
+    "decades": style.PLANE_DECADES,
     "surface": {
         "type": "surface",
         "colorscale": "Viridis",
@@ -84,7 +84,7 @@ STYLE: dict[str, Any] = {
 def surface(result: xr.Dataset, *, variable: str = "loss", split: str | None = None) -> go.Figure:
     """One split's `variable` over a plane, from `random_plane` or `trajectory_plane`, as a surface that turns.
 
-    Heights and colors are log10 where the loss of all splits together spans over two decades. The path is drawn at
+    Heights and colors are log10 where the loss of all splits together spans over a factor of 5. The path is drawn at
     the loss of its projections on the plane; of a random plane the final weights are marked. Gaps are not finite.
     """
     chosen = split if split is not None or "split" not in result.dims else str(result.split.values[0])
@@ -127,7 +127,7 @@ def surface_data(result: xr.Dataset, *, variable: str = "loss", digits: int = DI
 def surface_figure(data: dict[str, Any], split: str) -> dict[str, Any]:
     """The plotly figure, traces and layout, of one split of `surface_data`; all splits have one scale."""
     log, low, high = _scale(data)
-    ticks = _decades(low, high) if log else {}
+    ticks = _log_ticks(low, high) if log else {}
     shown = copy.deepcopy(STYLE)
     grid = {
         **shown["surface"],
@@ -166,7 +166,7 @@ def _marks(path: dict[str, Any], split: str, log: bool, shown: dict[str, Any]) -
 def _scale(data: dict[str, Any]) -> tuple[bool, float, float]:
     """Whether heights are log10, and the lowest and highest of all splits, the path among them, as plotted."""
     grid = np.array(list(data["values"].values()), dtype=float)
-    log = data["is_loss"] and style.wants_log(grid)
+    log = data["is_loss"] and style.wants_log(grid, style.PLANE_DECADES)
     path = [value for values in data["path"]["values"].values() for value in values]
     values = np.append(grid.ravel(), np.array(path, dtype=float))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -191,11 +191,9 @@ def _log10(value: float | None) -> float | None:
     return math.log10(value) if value is not None and value > 0 else None
 
 
-def _decades(low: float, high: float) -> dict[str, Any]:
-    """Ticks at whole decades, at most six or so."""
-    first, last = math.ceil(low), math.floor(high)
-    powers = range(first, last + 1, max(1, math.ceil((last - first + 1) / 6)))
-    return {"tickvals": list(powers), "ticktext": [f"10{style.superscript(power)}" for power in powers]}
+def _log_ticks(low: float, high: float) -> dict[str, Any]:
+    ticks = style.log_ticks(low, high)
+    return {"tickvals": list(ticks), "ticktext": list(ticks.values())}
 
 
 def _numbers(values: np.ndarray, digits: int) -> list[Any]:

@@ -33,8 +33,8 @@ class Scale:
 
     @classmethod
     def of(cls, values: xr.DataArray) -> Self:
-        """The scale for all of `values`: log10 for a loss whose positive values span over two decades."""
-        log = values.name == "loss" and style.wants_log(values.values)
+        """The scale for all of `values`: log10 for a loss whose positive values span over a factor of 5."""
+        log = values.name == "loss" and style.wants_log(values.values, style.PLANE_DECADES)
         plotted = _plotted(values.values, log).compressed()
         if not plotted.size:
             return cls(log, np.empty(0))
@@ -55,18 +55,21 @@ class Scale:
 
     @property
     def ticks(self) -> list[float]:
-        """Round values inside the scale: whole decades when it is logarithmic."""
+        """Round values inside the scale."""
         low, high = self.edges[0], self.edges[-1]
         if len(self.edges) == 2:
             return [float(low + high) / 2]
-        locator = MaxNLocator(6, integer=self.log, steps=[1, 2, 2.5, 5, 10])
+        if self.log:
+            return list(style.log_ticks(low, high))
+        locator = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
         return [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
 
     def formatter(self) -> Formatter:
         """Tick labels in the units of the values: 10² where log10 is 2."""
         if not self.log:
             return style.PlainFormatter()
-        return FuncFormatter(lambda power, _: f"10{style.superscript(round(power))}" if power == round(power) else "")
+        labels = style.log_ticks(*self.edges[[0, -1]])
+        return FuncFormatter(lambda power, _: labels.get(power, ""))
 
 
 def _plotted(values: np.ndarray, log: bool) -> np.ma.MaskedArray:

@@ -22,7 +22,8 @@ COLORS = {"train": "#0072B2", "test": "#D55E00", "": "#0072B2"}
 OTHER_COLORS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 COLORMAP = "viridis"
 MISSING = "#D9D9D9"  # where the result has no finite value
-DECADES = 2  # a loss whose positive values span more than this is drawn on a log scale
+DECADES = 2  # a loss whose positive values span more than this is drawn on a log axis
+PLANE_DECADES = 0.7  # on a plane, a factor of 5: one high corner would take all colours, a curve shows its low part
 
 SMALL, NORMAL = 8, 9  # points
 GAP = 0.14  # between panels, of their width
@@ -119,13 +120,13 @@ def label(values: xr.DataArray) -> str:
     return name if units in ("1", "", "criterion") else f"{name} ({units})"
 
 
-def wants_log(values: np.ndarray) -> bool:
-    """Whether the finite positive values span more than two decades, and none is negative."""
+def wants_log(values: np.ndarray, decades: float = DECADES) -> bool:
+    """Whether the finite positive values span more than so many decades, and none is negative."""
     finite = values[np.isfinite(values)]
     positive = finite[finite > 0]
     if (finite < 0).any():
         return False
-    return positive.size > 0 and bool(np.log10(positive.max()) - np.log10(positive.min()) > DECADES)
+    return positive.size > 0 and bool(np.log10(positive.max()) - np.log10(positive.min()) > decades)
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -193,6 +194,33 @@ def _short(text: str) -> str:
 def superscript(power: int) -> str:
     """An exponent in raised digits: cheaper than mathtext, and searchable in vector output."""
     return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def log_ticks(low: float, high: float) -> dict[float, str]:
+    """Ticks between two powers of ten, and their labels: whole decades, at most six or so.
+
+    Where there are fewer than three of them, 1, 2 and 5 (or 1 and 3) of each.
+
+    >>> log_ticks(-1.5, 1), log_ticks(-1, -0.3)
+    ({-1: '10⁻¹', 0: '10⁰', 1: '10¹'}, {-1.0: '0.1', -0.69897: '0.2', -0.30103: '0.5'})
+    """
+    first, last = math.ceil(low), math.floor(high)
+    if last - first >= 2:
+        powers = range(first, last + 1, max(1, math.ceil((last - first + 1) / 6)))
+        return {power: f"10{superscript(power)}" for power in powers}
+    ticks: dict[float, str] = {}
+    for within in ({1: 0.0, 2: 0.30103, 5: 0.69897}, {1: 0.0, 3: 0.47712}):
+        places = ((power, *tick) for power in range(first - 1, last + 2) for tick in within.items())
+        ticks = {power + log: _times(times, power) for power, times, log in places if low <= power + log <= high}
+        if len(ticks) <= 7:
+            break
+    return ticks
+
+
+def _times(times: int, power: int) -> str:
+    if -4 < power < 4:
+        return f"{times * 10.0**power:.{max(-power, 0)}f}"
+    return f"{times} × 10{superscript(power)}"
 
 
 def draw_curves(

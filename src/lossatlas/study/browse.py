@@ -51,9 +51,9 @@ def show_run(named: str, root: Path, console: Console) -> None:
     config = read_json(folder / "config.json")
     console.print(f"{config['parameters']} parameters", highlight=False)
     numbers = {name: value for name, value in store.metrics(run).items() if name != "status"}
-    runs_file = root / "tables" / "runs.csv"
-    if runs_file.is_file():
-        numbers |= _measures(pd.read_csv(runs_file), run)
+    for name in ("regularization", "runs"):
+        if (file := root / "tables" / f"{name}.csv").is_file():
+            numbers |= _measures(pd.read_csv(file), run)
     table = Table(box=None, show_header=False)
     for name, value in numbers.items():
         table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
@@ -64,15 +64,9 @@ def show_run(named: str, root: Path, console: Console) -> None:
 
 
 def _measures(table: pd.DataFrame, run: Run) -> dict[str, object]:
-    mine = table[
-        (table.dataset == run.dataset)
-        & (table.architecture == run.architecture)
-        & (table.activation == run.activation)
-        & (table.optimizer == run.optimizer)
-        & (table.weight_decay == run.weight_decay)
-        & (table.seed == run.seed)
-    ]
-    return {} if mine.empty else mine.iloc[0, 6:].dropna().to_dict()
+    name = run.model_dump()
+    mine = table.loc[[all(row[field] == value for field, value in name.items()) for _, row in table.iterrows()]]
+    return {} if mine.empty else mine.iloc[0].drop(list(name)).dropna().to_dict()
 
 
 def _find(store: Store, named: str) -> Run:

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lossatlas.study.errors import InputError
 
@@ -28,6 +28,16 @@ PRESETS = {
     "deep-large": "4x250",
 }
 
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    names = [f"{value:g}" if isinstance(value, float) else value for value in values]
+    twice = [value for value, name in zip(values, names, strict=True) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"wanted every entry once, {twice[0]!r} is there more than once")
+    return values
+
+
+Distinct = AfterValidator(_distinct)
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -72,7 +82,7 @@ class _Frozen(BaseModel):
 class Data(_Frozen):
     """The data sets; each is the same for every seed of a network."""
 
-    datasets: Annotated[tuple[Dataset, ...], Field(min_length=1)] = ("moons",)
+    datasets: Annotated[tuple[Dataset, ...], Field(min_length=1), Distinct] = ("moons",)
     train: Annotated[int, Field(ge=2)] = 1024
     """Training examples."""
     test: Annotated[int, Field(ge=2)] = 512
@@ -80,7 +90,7 @@ class Data(_Frozen):
     noise: NonNegative = 0.1
     """Standard deviation of the noise added to the inputs of moons, circles and xor."""
     seed: int = 13
-    """Seed of the examples: with so few, accuracies differ by up to 0.01 from one draw to the next."""
+    """Seed of the examples: with so few, mean accuracies differ by up to 0.015 from one draw to the next."""
     clusters: Annotated[int, Field(ge=2, le=4)] = 3
     """Gaussian clusters, labelled alternately 0 and 1."""
     dimension: Annotated[int, Field(ge=2)] = 2
@@ -98,7 +108,7 @@ class Model(_Frozen):
     """Depths that replace those of the architectures; with width, every combination of the two as an MLP."""
     width: tuple[Count, ...] = ()
     """Widths that replace those of the architectures."""
-    activations: Annotated[tuple[Activation, ...], Field(min_length=1)] = ("relu", "tanh", "gelu")
+    activations: Annotated[tuple[Activation, ...], Field(min_length=1), Distinct] = ("relu", "tanh", "gelu")
 
     @field_validator("architectures")
     @classmethod
@@ -126,9 +136,9 @@ class Model(_Frozen):
 class Training(_Frozen):
     """How every network is trained."""
 
-    optimizers: Annotated[tuple[Optimizer, ...], Field(min_length=1)] = ("sgd", "adam")
-    weight_decays: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (1e-4,)
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    optimizers: Annotated[tuple[Optimizer, ...], Field(min_length=1), Distinct] = ("sgd", "adam")
+    weight_decays: Annotated[tuple[NonNegative, ...], Field(min_length=1), Distinct] = (1e-4,)
+    seeds: Annotated[tuple[int, ...], Field(min_length=1), Distinct] = (0, 1, 2)
     epochs: Count = 30
     batch_size: Count = 64
     sgd_learning_rate: Positive = 0.01
@@ -189,14 +199,14 @@ class Connectivity(_Frozen):
 class Regularization(_Frozen):
     """Networks trained again at several weight decays, and how their landscapes differ. Off unless there are any."""
 
-    weight_decays: tuple[NonNegative, ...] = ()
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    weight_decays: Annotated[tuple[NonNegative, ...], Distinct] = ()
+    seeds: Annotated[tuple[int, ...], Field(min_length=1), Distinct] = (0,)
 
 
 class Probes(_Frozen):
     """What is measured around every solution, and how finely."""
 
-    run: tuple[Probe, ...] = get_args(Probe)
+    run: Annotated[tuple[Probe, ...], Distinct] = get_args(Probe)
     interpolation: Interpolation = Interpolation()
     random_slice: RandomSlice = RandomSlice()
     pca: TrajectoryPlane = TrajectoryPlane()
@@ -247,6 +257,14 @@ class Study(_Frozen):
     training: Training = Training()
     probes: Probes = Probes()
     regularization: Regularization = Regularization()
+
+    @model_validator(mode="after")
+    def _has_a_trajectory(self) -> Study:
+        if "pca" in self.probes.run and self.training.epochs < 2:
+            raise ValueError(
+                "the pca plane wants at least 2 training.epochs: with one there is no path to lay it through"
+            )
+        return self
 
     def runs(self) -> Iterator[Run]:
         """Every network of the matrix; those that train together stand together."""

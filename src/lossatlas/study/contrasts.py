@@ -10,8 +10,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from lossatlas.study.measures import CONFIGURATION, MEASURES
-from lossatlas.study.random_streams import key
-from lossatlas.study.statistics import Mean, pair_resampling_weights, percentiles, resampling_counts
+from lossatlas.study.statistics import (
+    Mean,
+    generator_of,
+    pair_resampling_weights,
+    percentiles,
+    resampling_counts,
+)
 
 Level = str | int | float | bool
 Outcome = str | Callable[[pd.DataFrame], ArrayLike]
@@ -49,11 +54,6 @@ class Contrast:
     held: tuple[str, ...]
     where: Mapping[str, tuple[Level, ...]]
 
-    @property
-    def name(self) -> str:
-        """The same for the same question, whatever else is asked: it keys the resampling."""
-        return repr((self.factors, dict(self.weights), self.held, dict(self.where)))
-
 
 def matching(factor: str) -> tuple[str, ...]:
     """What networks must share to be compared in a factor. Depth and width are the two parts of an architecture."""
@@ -85,9 +85,15 @@ def average(where: Mapping[str, tuple[Level, ...]] | None = None) -> Contrast:
 
 @dataclass(frozen=True)
 class Estimate(Mean):
-    """A mean over matched units; `resampled` says what its interval comes from: "seeds", "configurations", or ""."""
+    """A mean over matched units; `resampled` says what its interval comes from: "seeds", "configurations", or "".
+
+    The units lie in `cells` matched cells, None where that is not known. Of these, `single` have too few seeds to be
+    resampled: they count in the mean and add nothing to the interval.
+    """
 
     resampled: str = ""
+    cells: int | None = None
+    single: int = 0
 
 
 NOTHING = Estimate(0, float("nan"), float("nan"), float("nan"))
@@ -102,7 +108,13 @@ class Units:
 
     values: np.ndarray  # (n,)
     weights: np.ndarray | None
-    resampled: str = ""
+    resampled: str
+    cells: int
+    single: int
+
+    def estimate(self, mean: float, low: float, high: float) -> Estimate:
+        resampled = "" if np.isnan(low) else self.resampled
+        return Estimate(len(self.values), mean, low, high, resampled, self.cells, self.single)
 
     def mean(self, of: Callable[[np.ndarray], np.ndarray] = np.positive) -> Estimate:
         """Mean over the units, after `of` was taken of each, with its interval."""
@@ -112,8 +124,8 @@ class Units:
         with np.errstate(invalid="ignore"):
             estimate = float(value.mean())
         if self.weights is None or not np.isfinite(value).all():
-            return Estimate(len(value), estimate, np.nan, np.nan)
-        return Estimate(len(value), estimate, *percentiles(self.weights @ value), self.resampled)
+            return self.estimate(estimate, np.nan, np.nan)
+        return self.estimate(estimate, *percentiles(self.weights @ value))
 
 
 def log10(values: ArrayLike) -> np.ndarray:
@@ -133,7 +145,7 @@ def units(contrast: Contrast, sample: Sample, *outcomes: Outcome) -> list[Units]
         frame = frame.iloc[np.flatnonzero(frame[column].isin(levels))]
     values = np.array([_column(frame, outcome) for outcome in outcomes]).T  # (rows, outcomes)
     index, difference = _differences(contrast, frame, values, [*contrast.held, *seeds])
-    drawn: dict[bytes, tuple[np.ndarray | None, str]] = {}
+    drawn: dict[bytes, tuple[np.ndarray | None, str, int, int]] = {}
     found = []
     for value in difference.T:
         measured = ~np.isnan(value)
@@ -186,24 +198,33 @@ def _differences(
     return names, np.where(infinite & np.isnan(total), np.inf, total)
 
 
-def _resample(contrast: Contrast, rows: pd.DataFrame, seeds: tuple[str, ...]) -> tuple[np.ndarray | None, str]:
-    """Seeds within each cell; where a cell has too few to resample, whole cells within each data set."""
-    rng = np.random.default_rng(key("bootstrap", "contrast", contrast.name))
-    cell = rows.groupby(list(contrast.held), sort=True).ngroup().to_numpy()
+def _resample(
+    contrast: Contrast, rows: pd.DataFrame, seeds: tuple[str, ...]
+) -> tuple[np.ndarray | None, str, int, int]:
+    """Weights, what was resampled, the number of cells, and of those that were left as they are.
+
+    Seeds are resampled within each cell; cells with too few are left as they are. Where all cells have too few, whole
+    cells are resampled within each data set.
+    """
+    rng = generator_of(rows)
+    cell = rows.groupby(list(contrast.held), sort=True).ngroup().to_numpy(dtype=int)
+    first, sizes = np.unique(cell, return_index=True, return_counts=True)[1:]
     if seeds == PAIR:
         weights = pair_resampling_weights(cell, rows[list(PAIR)].to_numpy(), rng=rng)
+        ends = pd.DataFrame({"cell": np.tile(cell, 2), "seed": rows[list(PAIR)].to_numpy().T.ravel()})
+        single = int((ends.groupby("cell").seed.nunique() < 3).sum())
     else:
         counts = resampling_counts(cell, rng=rng)
-        weights = None if counts is None else counts / counts.sum(axis=1, keepdims=True)
+        weights = None if counts is None else counts / len(cell)
+        single = int((sizes < 2).sum())
     if weights is not None:
-        return weights, "seeds"
-    first = np.unique(cell, return_index=True)[1]
+        return weights, "seeds", len(sizes), single
     dataset = rows["dataset"].to_numpy()[first] if "dataset" in rows else np.zeros(len(first))
     counts = resampling_counts(dataset, rng=rng)
     if counts is None:
-        return None, ""
+        return None, "", len(sizes), single
     weights = counts[:, cell]
-    return weights / weights.sum(axis=1, keepdims=True), "configurations"
+    return weights / weights.sum(axis=1, keepdims=True), "configurations", len(sizes), 0
 
 
 # Every comparison of two levels --------------------------------------------------------------------------------
@@ -213,9 +234,10 @@ def contrast_table(matrix: Sample, weight_decays: Sample) -> pd.DataFrame:
     """Every two levels of every factor, level b minus level a, matched on all other factors, seed by seed.
 
     A row needs at least one matched pair; `n` counts them. The interval resamples the seeds within the cells, those of
-    both levels together, for barriers the nodes of their pairs; where a cell has too few seeds, `resampled` says
-    "configurations": whole cells are resampled within each data set. With several data sets there is a row for all of
-    them and one for each. Rows of scale log10 are there when all values are positive.
+    both levels together, for barriers the nodes of their pairs; a cell with too few seeds adds nothing to it. Where
+    all cells have too few, `resampled` says "configurations": whole cells are resampled within each data set. With
+    several data sets there is a row for all of them and one for each. Rows of scale log10 are there when all values
+    are positive.
     """
     rows = []
     for factor in FACTORS:
@@ -228,7 +250,7 @@ def contrast_table(matrix: Sample, weight_decays: Sample) -> pd.DataFrame:
                 for outcome, scale, found in _outcomes(contrast, sample):
                     mean = found.mean()
                     if mean.n and not (scale == "log10" and np.isinf(mean.mean)):
-                        estimate = [mean.n, mean.mean, mean.low, mean.high, found.resampled]
+                        estimate = [mean.n, mean.mean, mean.low, mean.high, mean.resampled]
                         rows.append([factor, a, b, outcome, scale, scope or "all", *estimate])
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({"n": "int64", **dict.fromkeys(("estimate", "low", "high"), "float64")})

@@ -25,9 +25,8 @@ from lossatlas.study.contrasts import (
     units,
 )
 from lossatlas.study.measures import CONFIGURATION
-from lossatlas.study.random_streams import key
 from lossatlas.study.rules import ROUNDING
-from lossatlas.study.statistics import percentiles, resampling_counts
+from lossatlas.study.statistics import generator_of, percentiles, resampling_counts
 
 
 @dataclass(frozen=True)
@@ -76,15 +75,14 @@ def relative_to(level: Level, contrast: Contrast, outcome: Outcome) -> Measure:
 
 def _ratio(top: Units, bottom: Units) -> Estimate:
     """The ratio of two means over the same units, resampled together."""
-    n = len(top.values)
-    if not n or not bottom.values.mean():
-        return Estimate(n, math.nan, math.nan, math.nan)
+    if not len(top.values) or not bottom.values.mean():
+        return top.estimate(math.nan, math.nan, math.nan)
     estimate = float(top.values.mean() / bottom.values.mean())
     if top.weights is None:
-        return Estimate(n, estimate, math.nan, math.nan)
+        return top.estimate(estimate, math.nan, math.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = (top.weights @ top.values) / (top.weights @ bottom.values)
-    return Estimate(n, estimate, *percentiles(draws), top.resampled)
+    return top.estimate(estimate, *percentiles(draws))
 
 
 # Of single networks ----------------------------------------------------------------------------------------------
@@ -115,7 +113,7 @@ def tau(measure: str, outcome: str, scope: str) -> Measure:
         asked = (measure, outcome, scope)
         for *name, n, value, low, high in table.itertuples(index=False, name=None):
             if tuple(name) == asked:
-                return Estimate(n, value, low, high, "seeds")
+                return Estimate(n, value, low, high, "" if math.isnan(low) else "seeds")
         return NOTHING
 
     return read
@@ -133,26 +131,33 @@ def accuracy_on_the_hardest_data_set(evidence: Evidence) -> Estimate:
 def sensitivity_of_xor(evidence: Evidence) -> Estimate:
     """Spread of the test accuracy between architectures and activations: xor minus the largest of the others.
 
-    The spread of a data set is the standard deviation of the means of each architecture and activation.
+    The spread of a data set is the standard deviation of the means of each architecture and activation, less what
+    the seeds add to it: their variance within each configuration, over their number. Resampling the seeds adds as
+    much again, so it is taken from resamples twice.
     """
     runs = evidence.matrix.runs
     if set(runs.dataset) != set(get_args(Dataset)):
         return NOTHING
+    cells = runs.groupby(CONFIGURATION, sort=True)
+    noise = cells.test_accuracy.transform("var").fillna(0.0).to_numpy()  # unbiased; a single seed shows none
 
-    def difference(count: np.ndarray) -> np.ndarray:  # (resamples, runs) -> (resamples,)
+    def difference(count: np.ndarray, added: int) -> np.ndarray:  # (resamples, runs) -> (resamples,)
         spread = {}
         for name in get_args(Dataset):
             rows = (runs.dataset == name).to_numpy()
             kind = pd.get_dummies(runs[rows].architecture + " " + runs[rows].activation).to_numpy(dtype=float)
             means = (count[:, rows] * runs[rows].test_accuracy.to_numpy()) @ kind / (count[:, rows] @ kind)
-            spread[name] = means.std(axis=1)
+            of_means = (noise[rows] @ kind / kind.sum(axis=0) ** 2).mean() * (1 - 1 / kind.shape[1])
+            spread[name] = np.sqrt(np.maximum(means.var(axis=1) - added * of_means, 0))
         return spread.pop("xor") - np.maximum.reduce(list(spread.values()))
 
-    (estimate,) = difference(np.ones((1, len(runs))))
-    configuration = runs.groupby(CONFIGURATION, sort=True).ngroup().to_numpy()
-    counts = resampling_counts(configuration, rng=np.random.default_rng(key("bootstrap", "sensitivity of xor")))
-    interval = (math.nan, math.nan) if counts is None else percentiles(difference(counts))
-    return Estimate(len(runs), float(estimate), *interval, "seeds")
+    (estimate,) = difference(np.ones((1, len(runs))), 1)
+    cell = cells.ngroup().to_numpy(dtype=int)
+    counts = resampling_counts(cell, rng=generator_of(runs.reindex(columns=[*CONFIGURATION, "seed"])))
+    low, high = (math.nan, math.nan) if counts is None else percentiles(difference(counts, 2))
+    sizes = np.bincount(cell)
+    resampled = "" if math.isnan(low) else "seeds"
+    return Estimate(len(runs), float(estimate), low, high, resampled, len(sizes), int((sizes < 2).sum()))
 
 
 # Contrasts that several findings share ---------------------------------------------------------------------------

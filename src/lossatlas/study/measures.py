@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lossatlas.study.config import Probe, Run, parse_architecture
+from lossatlas.study.errors import InputError
 from lossatlas.study.statistics import basin_width, largest_rise
 from lossatlas.study.store import Store, read_json, read_result
 
@@ -54,13 +56,28 @@ def run_table(store: Store, runs: Iterable[Run] | None = None) -> pd.DataFrame:
 
 
 def _row(store: Store, run: Run, measures: list[_Measures]) -> dict[str, Any]:
-    metrics = store.metrics(run)
-    row = {**run.model_dump(), **{name: metrics[name] for name in METRICS}, "diverged": metrics["status"] == "diverged"}
+    with _complete(store.run_folder(run) / "metrics.json"):
+        metrics = store.metrics(run)
+        row = {**run.model_dump(), **{name: metrics[name] for name in METRICS}}
+        row["diverged"] = metrics["status"] == "diverged"
     for measure in measures:
         file = store.run_folder(run) / measure.file
         if file.is_file():
-            row.update(zip(measure.columns, measure.read(file), strict=True))
+            with _complete(file):
+                row.update(zip(measure.columns, measure.read(file), strict=True))
     return row
+
+
+@contextmanager
+def _complete(file: Path) -> Iterator[None]:
+    """InputError, one line, when a file can be read but lacks what is asked of it."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"{file} lacks what it should hold ({why}): delete it and run again; the rest is kept"
+        ) from error
 
 
 def _spectrum(file: Path) -> tuple[Any, ...]:
@@ -137,8 +154,9 @@ def pair_table(store: Store) -> pd.DataFrame:
     for run in first_of_each_configuration(store):
         if store.barriers_file(run).is_file():
             name = dict(zip(CONFIGURATION, run.configuration, strict=True))
-            for pair in read_json(store.barriers_file(run))["pairs"]:
-                rows.append({**name, **dict(zip(("seed_a", "seed_b"), pair["seeds"], strict=True)), **pair})
+            with _complete(store.barriers_file(run)):
+                for pair in read_json(store.barriers_file(run))["pairs"]:
+                    rows.append({**name, **dict(zip(("seed_a", "seed_b"), pair["seeds"], strict=True)), **pair})
     return _pairs(rows, [*CONFIGURATION, "seed_a", "seed_b"])
 
 
@@ -148,9 +166,10 @@ def optimizer_pair_table(store: Store) -> pd.DataFrame:
     rows = []
     for file, run in {store.optimizer_barriers_file(run): run for run in store.study.runs()}.items():
         if file.is_file():
-            for pair in read_json(file)["pairs"]:
-                ends = dict(zip(("optimizer_a", "optimizer_b"), pair["optimizers"], strict=True))
-                rows.append({**{field: getattr(run, field) for field in name}, **ends, **pair})
+            with _complete(file):
+                for pair in read_json(file)["pairs"]:
+                    ends = dict(zip(("optimizer_a", "optimizer_b"), pair["optimizers"], strict=True))
+                    rows.append({**{field: getattr(run, field) for field in name}, **ends, **pair})
     return _pairs(rows, [*name, "optimizer_a", "optimizer_b"])
 
 

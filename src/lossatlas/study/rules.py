@@ -6,15 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from lossatlas.study.statistics import Mean
+from lossatlas.study.contrasts import Estimate
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 FEWEST = 6  # matched values; a percentile interval of fewer hardly differs from their range
+FEWEST_CELLS = 3  # matched cells that show a spread; what holds in two may hold in these alone
 ROUNDING = 1e-9  # a number this close to a limit is on neither side of it
 
 
 class Rule(Protocol):
-    def decide(self, found: Mean) -> Verdict: ...
+    def decide(self, found: Estimate) -> Verdict: ...
 
     def words(self) -> str: ...
 
@@ -24,17 +25,16 @@ class Above:
     """The number is stated to be above `value`."""
 
     value: float = 0.0
-    margin: float = 0.0  # how far below `value` the whole interval must be to contradict
 
-    def decide(self, found: Mean) -> Verdict:
+    def decide(self, found: Estimate) -> Verdict:
         if not _decidable(found):
             return "undecided"
         if found.low > self.value + ROUNDING:
             return "supported"
-        return "contradicted" if found.high < self.value - self.margin - ROUNDING else "undecided"
+        return "contradicted" if found.high < self.value - ROUNDING else "undecided"
 
     def words(self) -> str:
-        return _words(f"is above {self.value:g}", f"is below {self.value - self.margin:g}")
+        return _words(f"is above {self.value:g}", f"is below {self.value:g}")
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,16 @@ class Below:
     """The number is stated to be below `value`."""
 
     value: float = 0.0
-    margin: float = 0.0  # how far above `value` the whole interval must be to contradict
 
-    def decide(self, found: Mean) -> Verdict:
+    def decide(self, found: Estimate) -> Verdict:
         if not _decidable(found):
             return "undecided"
         if found.high < self.value - ROUNDING:
             return "supported"
-        return "contradicted" if found.low > self.value + self.margin + ROUNDING else "undecided"
+        return "contradicted" if found.low > self.value + ROUNDING else "undecided"
 
     def words(self) -> str:
-        return _words(f"is below {self.value:g}", f"is above {self.value + self.margin:g}")
+        return _words(f"is below {self.value:g}", f"is above {self.value:g}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Within:
 
     margin: float
 
-    def decide(self, found: Mean) -> Verdict:
+    def decide(self, found: Estimate) -> Verdict:
         if not _decidable(found):
             return "undecided"
         if -self.margin < found.low and found.high < self.margin:
@@ -76,9 +75,14 @@ class Within:
 def _words(supports: str, contradicts: str) -> str:
     return (
         f"supported if the whole 95 % interval {supports}, contradicted if it {contradicts}; otherwise, and with fewer "
-        f"than {FEWEST} values, undecided"
+        f"than {FEWEST} values or {FEWEST_CELLS} cells, undecided"
     )
 
 
-def _decidable(found: Mean) -> bool:
-    return found.n >= FEWEST and math.isfinite(found.low) and math.isfinite(found.high)
+def _decidable(found: Estimate) -> bool:
+    return not too_few(found) and math.isfinite(found.low) and math.isfinite(found.high)
+
+
+def too_few(found: Estimate) -> bool:
+    """Whether a number rests on too little to decide anything, whatever its interval."""
+    return found.n < FEWEST or (found.cells is not None and found.cells - found.single < FEWEST_CELLS)

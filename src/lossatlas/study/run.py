@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +15,6 @@ from pathlib import Path
 from lossatlas.study import draw, measure, summary, tables
 from lossatlas.study.config import Run, Study, parse_architecture
 from lossatlas.study.progress import Progress
-from lossatlas.study.report.html_planes import draw_planes, planes_file
 from lossatlas.study.report.write import write_report
 from lossatlas.study.store import Store, claim, open_store
 from lossatlas.study.train import train_runs, versions
@@ -35,8 +34,10 @@ class Account:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
-        yield
-        self.wall[name] = time.perf_counter() - start
+        try:
+            yield
+        finally:
+            self.wall[name] = time.perf_counter() - start
 
     @property
     def peak_memory(self) -> int:
@@ -45,8 +46,16 @@ class Account:
         return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-def run_study(study: Study, root: Path, *, figures: bool, workers: int, progress: Progress) -> Account:
-    """Do a study in the folder `root`, or what is still missing of it.
+def run_study(
+    study: Study,
+    root: Path,
+    *,
+    figures: bool,
+    workers: int,
+    progress: Progress,
+    formats: Sequence[draw.Format] = draw.PNG,
+) -> Account:
+    """Do a study in the folder `root`, or what is still missing of it. `formats` are those of the figures.
 
     Raises InputError for what cannot be used, WorkersDied when a worker is killed, OSError when the disk is full.
     """
@@ -59,25 +68,30 @@ def run_study(study: Study, root: Path, *, figures: bool, workers: int, progress
             with account.stage("probes"):
                 account.worked += run_jobs(pool, _measuring_jobs(store), progress, "probes")
             if figures:
-                _draw(store, pool, account, progress)
+                _draw(store, pool, account, progress, formats)
         _write_tables(store, account, pages=figures)
         return _closed(account)
 
 
-def report_study(root: Path, *, workers: int, progress: Progress) -> Account:
+def report_study(root: Path, *, workers: int, progress: Progress, formats: Sequence[draw.Format] = draw.PNG) -> Account:
     """Tables, figures and pages again, from the store alone."""
-    there = open_store(root)
-    with claim(root, there.study, versions()) as store:
+    with claim(root, open_store(root).study, None) as store:
         account = Account(store)
         with start_workers(workers) as pool:
-            _draw(store, pool, account, progress)
+            _draw(store, pool, account, progress, formats)
         _write_tables(store, account, pages=True)
         return _closed(account)
 
 
-def _draw(store: Store, pool: ProcessPoolExecutor, account: Account, progress: Progress) -> None:
+def _draw(
+    store: Store,
+    pool: ProcessPoolExecutor,
+    account: Account,
+    progress: Progress,
+    formats: Sequence[draw.Format],
+) -> None:
     with account.stage("figures"):
-        account.worked += run_jobs(pool, _drawing_jobs(store), progress, "figures")
+        account.worked += run_jobs(pool, _drawing_jobs(store, formats), progress, "figures")
 
 
 def _write_tables(store: Store, account: Account, *, pages: bool) -> None:
@@ -116,20 +130,18 @@ def _measuring_jobs(store: Store) -> Iterator[Job]:
             yield Job(measure.compare_weight_decays, (store, runs), 0.5 * len(runs) * _work(runs[0]))
 
 
-def _drawing_jobs(store: Store) -> Iterator[Job]:
-    usable = store.converged(store.study.runs())
-    for run in usable:
-        if stale := draw.stale_figures(store, run):
-            yield Job(draw.draw_run, (store, run), float(len(stale)))
+def _drawing_jobs(store: Store, formats: Sequence[draw.Format]) -> Iterator[Job]:
+    drawn = set(store.study.runs())  # of those that only the regularization study has there are surfaces that turn
     for run in store.converged(store.study.all_runs()):
-        if not planes_file(store, run).is_file():
-            yield Job(draw_planes, (store, run), 0.3)
+        folders = draw.stale_figures(store, run, formats) if run in drawn else []
+        if folders or draw.stale_planes(store, run):
+            yield Job(draw.draw_run, (store, run, folders, formats), 0.3 + len(folders))
     for runs in _connected(store):
-        if pairs := draw.stale_pairs(store, runs):
-            yield Job(draw.draw_pairs, (store, runs), 0.5 * len(pairs))
+        if pairs := draw.stale_pairs(store, runs, formats):
+            yield Job(draw.draw_pairs, (store, runs, formats), 0.5 * len(pairs))
     for runs in _regularized(store):
-        if draw.stale_regularization(store, runs[0]):
-            yield Job(draw.draw_regularization, (store, runs[0]), 2.0)
+        if draw.stale_regularization(store, runs[0], formats):
+            yield Job(draw.draw_regularization, (store, runs[0], formats), 2.0)
 
 
 def _grouped(runs: Iterable[Run], key: Callable[[Run], Hashable]) -> list[list[Run]]:

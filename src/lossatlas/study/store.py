@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import json
+import math
 import os
 import struct
 import traceback
@@ -18,13 +19,14 @@ from typing import Any
 import torch
 import xarray as xr
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lossatlas import results
 from lossatlas.parameters import Layout
-from lossatlas.study.config import Run, Study
+from lossatlas.study.config import Run, Study, explain
 from lossatlas.study.errors import InputError
 
 _TEMPORARY = ".partial"
@@ -88,7 +90,8 @@ class Store:
         return (self.run_folder(run) / "metrics.json").is_file()
 
     def metrics(self, run: Run) -> dict[str, Any]:
-        return read_json(self.run_folder(run) / "metrics.json")
+        written = read_json(self.run_folder(run) / "metrics.json")
+        return {name: float(value) if value in _NOT_FINITE else value for name, value in written.items()}
 
     def diverged(self, run: Run) -> bool:
         return self.metrics(run)["status"] == "diverged"
@@ -164,7 +167,7 @@ class Store:
         if failures:
             write_json(folder / "failures.json", failures)
         else:
-            (folder / "failures.json").unlink()
+            (folder / "failures.json").unlink(missing_ok=True)
 
 
 def _hive(run: Run) -> Path:
@@ -184,14 +187,20 @@ def open_store(root: Path) -> Store:
     file = root / "study.json"
     if not file.is_file():
         raise InputError(f"{root} holds no study (no study.json there): wanted the --out folder of `lossatlas run`")
-    return Store(root, Study.model_validate(read_json(file)["study"]))
+    try:
+        return Store(root, Study.model_validate(read_json(file)["study"]))
+    except (KeyError, TypeError) as error:
+        raise InputError(_damaged(file, "it holds no study")) from error
+    except ValidationError as error:
+        raise InputError(_damaged(file, explain(error))) from error
 
 
 @contextmanager
-def claim(root: Path, study: Study, versions: Mapping[str, str]) -> Iterator[Store]:
+def claim(root: Path, study: Study, versions: Mapping[str, str] | None) -> Iterator[Store]:
     """Make or continue the store at `root`, for this process alone.
 
-    Raises InputError when the folder cannot be written, is in use, or holds another study.
+    Raises InputError when the folder cannot be written, is in use, holds another study, or was measured with other
+    versions: results of two would be mixed. Where nothing is measured, `versions` is None.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -206,9 +215,11 @@ def claim(root: Path, study: Study, versions: Mapping[str, str]) -> Iterator[Sto
     try:
         file = root / "study.json"
         if file.is_file():
-            _same_study(root, read_json(file)["study"], study.model_dump(mode="json"))
+            _same(root, "a study with", open_store(root).study.model_dump(mode="json"), study.model_dump(mode="json"))
+            if versions is not None:
+                _same(root, "results of", read_json(file).get("versions", {}), versions)
         else:
-            write_json(file, {"study": study.model_dump(mode="json"), "versions": dict(versions)})
+            write_json(file, {"study": study.model_dump(mode="json"), "versions": dict(versions or {})})
         for leftover in root.rglob(f"*{_TEMPORARY}"):  # of a process that was killed while writing
             leftover.unlink(missing_ok=True)
         yield Store(root, study)
@@ -216,12 +227,12 @@ def claim(root: Path, study: Study, versions: Mapping[str, str]) -> Iterator[Sto
         lock.release()
 
 
-def _same_study(root: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+def _same(root: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     old, new = dict(_leaves(there)), dict(_leaves(here))
     for field in [*new, *old]:
         if old.get(field) != new.get(field):
             raise InputError(
-                f"{root} holds a study with {field} = {old.get(field)!r}, this one has {new.get(field)!r}: "
+                f"{root} holds {what} {field} = {old.get(field)!r}, this one has {new.get(field)!r}: "
                 "choose another --out, or the settings it was made with"
             )
 
@@ -256,7 +267,19 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Numbers that JSON does not know are written as "nan", "inf" and "-inf", as `results.to_json` does."""
+    write_text(path, json.dumps(_known_to_json(value), indent=2, allow_nan=False) + "\n")
+
+
+_NOT_FINITE = ("nan", "inf", "-inf")
+
+
+def _known_to_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _known_to_json(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_known_to_json(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -302,11 +325,11 @@ def _check_length(file: Path) -> None:
             size = os.fstat(opened.fileno()).st_size
             (header_length,) = struct.unpack("<Q", opened.read(8))
             header = json.loads(opened.read(min(header_length, size)))
+            stop = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
     except FileNotFoundError as error:
         raise InputError(f"{file} is missing: delete {_run_folder_of(file)} and run again") from error
-    except (struct.error, ValueError) as error:
+    except (struct.error, ValueError, AttributeError, KeyError, TypeError) as error:
         raise InputError(_damaged(file, "its header cannot be read", delete=_run_folder_of(file))) from error
-    stop = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
     wanted = 8 + header_length + stop
     if size != wanted:
         raise InputError(_damaged(file, f"wanted {wanted} bytes, got {size}", delete=_run_folder_of(file)))

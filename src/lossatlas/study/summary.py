@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lossatlas.study.config import Run, parse_architecture
-from lossatlas.study.measures import first_of_each_configuration
+from lossatlas.study.measures import SPLITS, first_of_each_configuration
 from lossatlas.study.report import grids
+from lossatlas.study.report.appendices import every_regularized
 from lossatlas.study.report.blocks import Block, Code, Document, Inline, Items, Link, Paragraph, Section, Text
+from lossatlas.study.report.comparisons import regularization
 from lossatlas.study.report.connectivity import (
     LOSS_FIGURE,
     alignment_table,
@@ -23,11 +25,11 @@ from lossatlas.study.report.levels import FACTORS, level_blocks, seeds_interval
 from lossatlas.study.report.markdown import write_markdown
 from lossatlas.study.report.material import Material
 from lossatlas.study.report.numbers import Row, accuracy_text, counted, interval_text, loss_text
-from lossatlas.study.report.overview import what_was_run
+from lossatlas.study.report.overview import comparisons_and_intervals, what_was_run
 from lossatlas.study.store import Store, write_text
-from lossatlas.study.tables import SPLITS, Tables
+from lossatlas.study.tables import Tables
 
-PAGES = (*(f"{factor}_study" for factor in FACTORS), "connectivity_study")
+PAGES = (*(f"{factor}_study" for factor in FACTORS), "connectivity_study", "regularization_study")
 
 
 def write_pages(store: Store, tables: Tables) -> list[Path]:
@@ -37,6 +39,7 @@ def write_pages(store: Store, tables: Tables) -> list[Path]:
         "summary": _summary(material),
         **{f"{factor}_study": _factor_page(material, factor) for factor in FACTORS},
         "connectivity_study": _connectivity_page(material),
+        "regularization_study": _regularization_page(material),
     }
     for name, page in pages.items():
         write_text(store.root / f"{name}.md", write_markdown(page, contents=False))
@@ -82,9 +85,7 @@ def _summary(material: Material) -> Document:
 
 def _account(material: Material) -> tuple[str, list[Block]]:
     """How many runs there are, and which are not as they should be."""
-    store, runs = material.store, list(material.study.runs())
-    untrained = [run for run in runs if not store.trained(run)]
-    diverged = [run for run in runs if store.trained(run) and store.diverged(run)]
+    store, study, untrained, diverged = material.store, material.study, material.untrained, material.diverged
     items: list[Text] = [(f"diverged: {run}",) for run in diverged]
     items += [(f"not trained: {run}",) for run in untrained]
     failures = [
@@ -96,8 +97,10 @@ def _account(material: Material) -> tuple[str, list[Block]]:
         said = " ".join(message.replace("`", "'").split())
         items.append((f"failed: {what} in ", Link(folder, f"{folder}/"), ": ", Code(said)))
     counts = (
-        f"{counted(len(runs), 'run')} in {counted(len(first_of_each_configuration(store)), 'configuration')}: "
-        f"{len(runs) - len(untrained)} trained, of which {len(diverged)} diverged; {len(untrained)} not trained; "
+        f"{counted(len(list(study.runs())), 'run')} in "
+        f"{counted(len(first_of_each_configuration(store)), 'configuration')}{material.more}: "
+        f"{len(study.all_runs()) - len(untrained)} trained, of which {len(diverged)} diverged; "
+        f"{len(untrained)} not trained; "
         f"{counted(len(failures), 'recorded failure')}."
     )
     return counts, [Items(tuple(items)) if items else Paragraph(("None.",))]
@@ -169,6 +172,15 @@ def _connectivity_page(material: Material) -> Document:
     words = "The first pair of seeds of each configuration, as an example."
     sections += _figures(words, [(link,) for link in _connectivity_examples(material)])
     return _page(material, "Connectivity study", blocks, sections)
+
+
+def _regularization_page(material: Material) -> Document:
+    compared, every = regularization(material), every_regularized(material)
+    if compared is None:
+        return _page(material, "Regularization study", [*every.blocks, _sources("regularization")], [])
+    blocks = [*compared.blocks, _sources("regularization", "contrasts", "findings")]
+    sections = [comparisons_and_intervals(material), every]
+    return _page(material, "Regularization study", blocks, sections)
 
 
 def _sources(*tables: str) -> Paragraph:

@@ -24,8 +24,7 @@ from lossatlas.study.measures import (
     run_table,
     with_shape,
 )
-from lossatlas.study.random_streams import key
-from lossatlas.study.statistics import Mean, bootstrap_mean, bootstrap_pair_mean
+from lossatlas.study.statistics import Mean, bootstrap_mean, bootstrap_pair_mean, generator_of
 from lossatlas.study.store import Store, write_text
 
 __all__ = ["CONFIGURATION", "SPLITS", "Tables", "first_of_each_configuration", "with_shape", "write_tables"]
@@ -90,7 +89,7 @@ def level_table(runs: pd.DataFrame, level: str) -> pd.DataFrame:
     for _, group in shaped.groupby(order, sort=True, dropna=level != "architecture"):  # other kinds of network last
         value = group[level].iloc[0]
         parts = {f"{name}s": ", ".join(sorted(set(group[name]))) for name in ("dataset", "activation", "optimizer")}
-        rows.append({level: value, **parts, **_means_of_runs(group, level, value)})
+        rows.append({level: value, **parts, **_means_of_runs(group)})
     counts = ["datasets", "activations", "optimizers", "n", "diverged"]
     return pd.DataFrame(rows, columns=[level, *counts, *_MEANS_OF_RUNS])
 
@@ -100,19 +99,22 @@ def configuration_table(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, group in runs.groupby(CONFIGURATION, sort=False):
         name = _name(group, CONFIGURATION)
-        rows.append({**name, **_means_of_runs(group, "configuration", *name.values())})
+        rows.append({**name, **_means_of_runs(group)})
     return pd.DataFrame(rows, columns=[*CONFIGURATION, "n", "diverged", *_MEANS_OF_RUNS])
 
 
 _MEANS_OF_RUNS = [f"mean_{column}{part}" for column in ("test_loss", "test_accuracy") for part in ("", "_low", "_high")]
 
 
-def _means_of_runs(group: pd.DataFrame, *name: object) -> dict[str, float]:
+def _means_of_runs(group: pd.DataFrame) -> dict[str, float]:
     kept = group.query("not diverged")
     strata = list(kept[CONFIGURATION].itertuples(index=False, name=None))
     row: dict[str, float] = {"n": len(kept), "diverged": len(group) - len(kept)}
     for column in ("test_loss", "test_accuracy"):
-        row |= _cells(f"mean_{column}", bootstrap_mean(kept[column], strata, rng=_rng(*name, column)))
+        row |= _cells(
+            f"mean_{column}",
+            bootstrap_mean(kept[column], strata, rng=generator_of(kept.reindex(columns=[*CONFIGURATION, "seed"]))),
+        )
     return row
 
 
@@ -122,10 +124,6 @@ def _name(group: pd.DataFrame, columns: Sequence[str]) -> dict[str, Any]:
 
 def _cells(name: str, found: Mean) -> dict[str, float]:
     return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
-
-
-def _rng(*name: object) -> np.random.Generator:
-    return np.random.default_rng(key("bootstrap", *name))
 
 
 # Means over pairs of runs --------------------------------------------------------------------------------------
@@ -139,7 +137,7 @@ def connectivity_table(pairs: pd.DataFrame) -> pd.DataFrame:
         row = {**name, "num_pairs": len(group)}
         for split in SPLITS:
             barrier = group[f"{split}_barrier"].to_numpy()
-            mean = _mean_of_pairs(group, barrier, "connectivity", *name.values(), split)
+            mean = _mean_of_pairs(group, barrier)
             row |= _cells(f"mean_{split}_barrier", mean)
             row[f"max_{split}_barrier"] = barrier.max()
             row[f"mean_{split}_excess"] = group[f"{split}_excess"].to_numpy().mean()
@@ -166,7 +164,7 @@ def alignment_table(pairs: pd.DataFrame) -> pd.DataFrame:
             row[f"mean_{split}_barrier_aligned"] = after.mean()
             with np.errstate(invalid="ignore"):  # two infinite barriers have no difference: NaN says so
                 difference = after - before
-            change = _mean_of_pairs(group, difference, "alignment", *name.values(), split)
+            change = _mean_of_pairs(group, difference)
             row |= _cells(f"mean_{split}_change", change)
             row[f"{split}_lowered"] = int((after < before).sum())
         rows.append(row)
@@ -184,7 +182,7 @@ def between_optimizers_table(pairs: pd.DataFrame) -> pd.DataFrame:
         row = {**named, "num_pairs": len(group)}
         for split in SPLITS:
             barrier = group[f"{split}_barrier"]
-            rng = _rng("between optimizers", *named.values(), split)
+            rng = generator_of(group.reindex(columns=[*name, "seed"]))
             row |= _cells(f"mean_{split}_barrier", bootstrap_mean(barrier, [0] * len(group), rng=rng))
             row[f"max_{split}_barrier"] = barrier.to_numpy().max()
         rows.append(row)
@@ -195,5 +193,6 @@ def between_optimizers_table(pairs: pd.DataFrame) -> pd.DataFrame:
 _OF_BARRIERS = (("mean", ""), ("mean", "_low"), ("mean", "_high"), ("max", ""))
 
 
-def _mean_of_pairs(group: pd.DataFrame, values: np.ndarray, *name: object) -> Mean:
-    return bootstrap_pair_mean(values, zip(group.seed_a, group.seed_b, strict=True), rng=_rng(*name))
+def _mean_of_pairs(group: pd.DataFrame, values: np.ndarray) -> Mean:
+    rng = generator_of(group.reindex(columns=[*CONFIGURATION, "seed_a", "seed_b"]))
+    return bootstrap_pair_mean(values, zip(group.seed_a, group.seed_b, strict=True), rng=rng)

@@ -40,7 +40,7 @@ def appendices(material: Material) -> list[Section]:
         )
         for factor in FACTORS
     ]
-    found = [_runs(material), *levels, _connectivity(material), _regularization(material)]
+    found = [_runs(material), *levels, _connectivity(material), every_regularized(material)]
     return [Section(one.label, one.title, one.blocks, one.sections, appendix=True) for one in found]
 
 
@@ -91,7 +91,8 @@ def _connectivity(material: Material) -> Section:
 # Regularization --------------------------------------------------------------------------------------------------
 
 
-def _regularization(material: Material) -> Section:
+def every_regularized(material: Material) -> Section:
+    """Every configuration and network of the regularization study; says so where the study has none."""
     decays = sorted(material.study.regularization.weight_decays)
     if not decays:
         words = "The study has no regularization study: no weight decays to compare were asked for."

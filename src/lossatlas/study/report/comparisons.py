@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from lossatlas.study.config import Kind, Run, parse_architecture
 from lossatlas.study.report import grids
 from lossatlas.study.report.blocks import Block, Paragraph, Reference, Section
-from lossatlas.study.report.evidence import contrast_table, contrasts, findings, findings_table, matched
 from lossatlas.study.report.grids import TEST_MEANS
 from lossatlas.study.report.levels import mixed
 from lossatlas.study.report.material import Material, row_of
 from lossatlas.study.report.numbers import listed
+from lossatlas.study.report.statements import contrast_table, contrasts, findings, findings_table, matched
 
 PLANE = "pca/plane_surface.png"
 OVER_THE_PLANE = "Loss over the plane of the training trajectory"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from lossatlas.study.report.blocks import Block, Items, Paragraph, Reference, Section, Text
 from lossatlas.study.report.curvature import extremes
-from lossatlas.study.report.evidence import findings
 from lossatlas.study.report.levels import FACTORS, calibration, mixed
 from lossatlas.study.report.material import Material
-from lossatlas.study.report.numbers import counted, listed
+from lossatlas.study.report.numbers import Row, counted, listed
+from lossatlas.study.report.statements import findings, verdicts
 
 
 def conclusions(material: Material) -> Section:
@@ -15,17 +17,30 @@ def conclusions(material: Material) -> Section:
     if not rows:
         words = "No findings have been evaluated, so nothing is concluded."
         return Section("conclusions", "Conclusions", (Paragraph((words,)), *_next(material)))
-    blocks: list[Block] = []
+    note: Text = (
+        f"Of {counted(len(rows), 'statement')} {verdicts(rows)}; each stands with its number in ",
+        Reference("key-findings"),
+        ". By axis:",
+    )
+    axes = {axis: [row for row in rows if row["axis"] == axis] for axis in dict.fromkeys(row["axis"] for row in rows)}
+    lines: list[Text] = [
+        (f"{axis}: of {counted(len(inside), 'statement')} {verdicts(inside)}",) for axis, inside in axes.items()
+    ]
+    blocks: list[Block] = [Paragraph(note), Items(tuple(lines))]
     for verdict, words in (
-        ("supported", "What the numbers of this study support:"),
-        ("contradicted", "What they contradict, although it may hold elsewhere:"),
+        ("contradicted", "What the numbers contradict, although it may hold elsewhere:"),
         ("undecided", "What they leave undecided:"),
     ):
         said = [row for row in rows if row["verdict"] == verdict]
         if said:
-            blocks += [Paragraph((words,)), Items(tuple((row["statement"],) for row in said))]
-    note = ("The numbers behind these lines are in ", Reference("key-findings"), ".")
-    return Section("conclusions", "Conclusions", (Paragraph(note), *blocks, *_next(material)))
+            blocks += [Paragraph((words,)), Items(tuple((_with_evidence(row),) for row in said))]
+    return Section("conclusions", "Conclusions", (*blocks, *_next(material)))
+
+
+def _with_evidence(row: Row) -> str:
+    if math.isnan(row["estimate"]):
+        return f"{row['statement']} The number that would decide it is undefined here, n = {row['n']}."
+    return f"{row['statement']} {row['evidence']}"
 
 
 def limits(material: Material) -> Section:
@@ -37,8 +52,13 @@ def limits(material: Material) -> Section:
         _hessian(material),
         _test_set(material),
         (
-            "One draw of the data, one setting for each optimizer, no tuning: the results are those of this study's "
-            "configurations, not of architectures or optimizers in general",
+            "One setting for each optimizer: the results are those of this study's configurations, not of "
+            "architectures or optimizers in general",
+        ),
+        (
+            "A seed sets the same initialization and the same order of batches in every configuration (common random "
+            "numbers), so that configurations are not independent given the seed. Intervals over many configurations "
+            "draw the seeds of each on its own and may therefore be too narrow",
         ),
         (
             "Many comparisons are made side by side, and intervals are not widened for it: of twenty true zeros one "
@@ -61,7 +81,7 @@ def _seeds(material: Material) -> Text:
             "The bracket of a single configuration is just the range of its seeds, which holds the mean of a symmetric "
             f"distribution in {share} % of cases, not in 95 %. "
         )
-    return (text + "Intervals over many configurations are better calibrated than those over one.",)
+    return (text.strip(),)
 
 
 def _confounded(material: Material) -> Text:
@@ -78,14 +98,12 @@ def _confounded(material: Material) -> Text:
 
 
 def _missing(material: Material) -> Text:
-    planned = len(list(material.study.runs()))
-    trained = len(material.rows("runs"))
-    diverged = sum(row["diverged"] for row in material.rows("configurations"))
+    planned, untrained, diverged = len(material.study.all_runs()), len(material.untrained), len(material.diverged)
     failures = sum(len(failed) for failed in material.store.all_failures().values())
-    if trained == planned and not diverged and not failures:
+    if not untrained and not diverged and not failures:
         return (f"All {counted(planned, 'run')} were trained, none diverged, no measurement failed",)
     return (
-        f"{planned - trained} of {counted(planned, 'run')} are not trained, {diverged} diverged and are left out of "
+        f"{untrained} of {counted(planned, 'run')} are not trained, {diverged} diverged and are left out of "
         f"all means, {counted(failures, 'step')} failed (see summary.md)",
     )
 
@@ -114,10 +132,11 @@ def _hessian(material: Material) -> Text:
 
 
 def _test_set(material: Material) -> Text:
-    test = material.study.data.test
+    data = material.study.data
     return (
-        f"{test} test examples: a step of one is {1 / test:.2g} in accuracy, and differences of that size say nothing. "
-        "The test set was not used to choose anything, but it is the same for all runs",
+        f"{data.test} test examples, the same for all runs: a step of one is {1 / data.test:.2g} in accuracy, and "
+        f"differences of that size say nothing. The data seed ({data.seed}) is one draw, of training and test examples "
+        "alike, and accuracies differ from draw to draw",
     )
 
 

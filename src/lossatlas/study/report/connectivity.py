@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from lossatlas.study.config import Run
-from lossatlas.study.measures import SPLITS
+from lossatlas.study.measures import CONFIGURATION, SPLITS
 from lossatlas.study.report import grids
 from lossatlas.study.report.blocks import Block, Figure, Items, Paragraph, Reference, Section, Text
-from lossatlas.study.report.evidence import contrast_table, contrasts, findings, findings_table, matched
 from lossatlas.study.report.grids import configuration_columns, configuration_name
 from lossatlas.study.report.material import Material, row_of
-from lossatlas.study.report.numbers import Row, counted, interval_text, loss_text
+from lossatlas.study.report.numbers import Row, accuracy_text, counted, interval_text, loss_text
+from lossatlas.study.report.statements import factor_table, findings, findings_table
 
 LOSS_FIGURE = "connectivity_loss.png"
 
@@ -44,12 +44,12 @@ def barrier_definition(material: Material) -> str:
         f"straight line between the end losses. A path is measured at {material.study.probes.connectivity.steps} even "
         "points and more around its peaks, so a narrower peak between them can be missed. The brackets hold a 95 % "
         "interval for the mean barrier: seeds, not pairs, are drawn again with replacement 2,000 times, because pairs "
-        "that share a network are not independent; a pair counts as often as both its seeds were drawn, and draws of "
-        "one seed only are left out. It tells how far the mean could move with other seeds, not with other data "
-        "or settings."
+        "that share a network are not independent; a pair counts as often as both its seeds were drawn, and a draw of "
+        "one seed only is drawn again. Such draws vary too little and are stretched to vary as much as the mean "
+        "should. It tells how far the mean could move with other seeds, not with other data or settings."
     )
     if seeds > 2:
-        words += " With three seeds it is the range of their three barriers, no more."
+        words += " Three seeds have three barriers: an interval from so few is a rough one."
     if any(row["mean_train_barrier_low"] != row["mean_train_barrier_low"] for row in material.rows("connectivity")):
         words += (
             " Where the bracket is [–] there are fewer than three seeds (or a barrier that is not finite), and no "
@@ -106,10 +106,17 @@ def _overall(material: Material, rows: list[Row]) -> list[Block]:
     trained = sorted((row for row in rows if not row["aligned"]), key=lambda row: row["mean_test_barrier"])
     pairs = sum(row["num_pairs"] for row in trained)
     words = f"{counted(pairs, 'pair')} of seeds in {counted(len(trained), 'configuration')}, all in "
+    known = {_configuration(row): row for row in material.rows("configurations")}
+
+    def learnt(row: Row) -> str:
+        one = known.get(_configuration(row))
+        return f"; mean test accuracy {interval_text(one, 'mean_test_accuracy', accuracy_text)}" if one else ""
+
     items: list[Text] = [
         (
             f"{which} mean test barrier: {configuration_name(material.study, row)}, "
-            f"{interval_text(row, 'mean_test_barrier', loss_text)}, n = {counted(row['num_pairs'], 'pair')}",
+            f"{interval_text(row, 'mean_test_barrier', loss_text)}, n = {counted(row['num_pairs'], 'pair')}"
+            f"{learnt(row)}",
         )
         for which, row in (("Lowest", trained[0]), ("Highest", trained[-1]))
     ]
@@ -117,7 +124,12 @@ def _overall(material: Material, rows: list[Row]) -> list[Block]:
         Paragraph((barrier_definition(material),)),
         Paragraph((words, Reference("appendix-connectivity"), ".")),
         Items(tuple(items)),
+        Paragraph(("A low barrier between networks that have learnt nothing is no merit: see their accuracy.",)),
     ]
+
+
+def _configuration(row: Row) -> tuple[object, ...]:
+    return tuple(row[name] for name in CONFIGURATION)
 
 
 def _curves(material: Material) -> Section | None:
@@ -150,10 +162,7 @@ def _figure(material: Material, label: str, pair: tuple[Run, Run]) -> Figure | N
 
 
 def _by_factor(material: Material) -> Section | None:
-    factors = ("dataset", "depth", "width", "architecture", "activation", "optimizer", "weight_decay")
-    rows = [row for factor in factors for row in contrasts(material, factor=factor, outcome="barrier")]
-    caption = matched("Barrier of the training loss, as trained: every two levels of each factor.", rows)
-    table = contrast_table("barrier-contrasts", caption, rows, factor=True)
+    table = factor_table(material, "barrier-contrasts", "Barrier of the training loss, as trained", "barrier")
     return Section("connectivity-factors", "By design choice", tuple(table)) if table else None
 
 

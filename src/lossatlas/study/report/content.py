@@ -44,7 +44,7 @@ def build_report(store: Store, tables: dict[str, pd.DataFrame]) -> Document:
         title=f"Loss landscapes: the {study.name} study",
         subtitle=(
             f"{counted(len(list(study.runs())), 'network')} on {listed(list(study.data.datasets))}, "
-            f"{counted(len(study.training.seeds), 'seed')} for each configuration"
+            f"{counted(len(study.training.seeds), 'seed')} for each configuration{material.more}"
         ),
         sections=tuple(section for section in sections if section),
     )

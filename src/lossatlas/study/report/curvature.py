@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lossatlas.study.report.blocks import Block, Items, Paragraph, Section, Text
-from lossatlas.study.report.evidence import (
-    OUTCOMES,
-    contrast_table,
-    contrasts,
-    correlation_table,
-    findings,
-    findings_table,
-    matched,
-)
 from lossatlas.study.report.material import Material
 from lossatlas.study.report.numbers import Row, counted, loss_text
-
-GEOMETRY_FACTORS = ("dataset", "depth", "width", "activation", "optimizer", "weight_decay")
+from lossatlas.study.report.statements import (
+    OUTCOMES,
+    correlation_table,
+    factor_table,
+    findings,
+    findings_table,
+)
 
 
 def hessian(material: Material) -> Section | None:
@@ -124,10 +120,8 @@ def _spectra(material: Material) -> Section | None:
 def _by_factor(material: Material, label: str, outcomes: Sequence[str]) -> Section | None:
     blocks: list[Block] = []
     for outcome in outcomes:
-        rows = [row for factor in GEOMETRY_FACTORS for row in contrasts(material, factor=factor, outcome=outcome)]
-        name = OUTCOMES[outcome]
-        caption = matched(f"{name[0].upper()}{name[1:]}: every two levels of each factor.", rows)
-        blocks += contrast_table(f"{label}-{outcome.replace('_', '-')}", caption, rows, factor=True)
+        name = OUTCOMES[outcome][0].upper() + OUTCOMES[outcome][1:]
+        blocks += factor_table(material, f"{label}-{outcome.replace('_', '-')}", name, outcome)
     return Section(f"{label}-factors", "By design choice", tuple(blocks)) if blocks else None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,16 @@ def write_planes(site: Site, run: Run) -> Path | None:
 
     Reading the results takes about nine tenths of the time that all pages take.
     """
-    sources = {plane: site.store.run_folder(run) / PLANES[plane] for plane in site.planes(run)}
-    if not sources:
+    shown = sources(site, run)
+    if not shown:
         return None
     file = planes_file(site.store, run)
-    if file.is_file() and file.stat().st_mtime_ns >= max(source.stat().st_mtime_ns for source in sources.values()):
+    if file.is_file() and file.stat().st_mtime_ns >= max(source.stat().st_mtime_ns for source in shown):
         return file
-    data = {plane: interactive.surface_data(read_result(source)) for plane, source in sources.items()}
+    data = {
+        plane: interactive.surface_data(read_result(source))
+        for plane, source in zip(site.planes(run), shown, strict=True)
+    }
     write_text(file, f"lossatlas.receive({script(slug(run))}, {script(data)});\n")
     return file
 
@@ -33,12 +35,9 @@ def planes_file(store: Store, run: Run) -> Path:
     return store.root / ASSETS / "planes" / f"{slug(run)}.js"
 
 
-def draw_planes(store: Store, run: Run) -> dict[str, float]:
-    """`write_planes` as a job of the drawing stage."""
-    start = time.perf_counter()
-    with store.recording("surfaces of the report", store.run_folder(run)):
-        write_planes(Site(store), run)
-    return {"surfaces": time.perf_counter() - start}
+def sources(site: Site, run: Run) -> list[Path]:
+    """The results that there are of `site.planes`."""
+    return [site.store.run_folder(run) / PLANES[plane] for plane in site.planes(run)]
 
 
 def script(value: Any) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from lossatlas.study.measures import MONOTONE
 from lossatlas.study.report.blocks import Block, Items, Paragraph, Reference, Section, Text
-from lossatlas.study.report.evidence import findings, findings_table
 from lossatlas.study.report.material import Material
 from lossatlas.study.report.numbers import counted, listed, percent_text
+from lossatlas.study.report.statements import findings, findings_table
 
 
 def landscapes(material: Material) -> Section:
@@ -112,8 +113,9 @@ def _monotone(material: Material) -> Section | None:
     blocks: list[Block] = [
         Paragraph(
             (
-                f"The training loss falls all along the line from initial to final weights, up to 1 % of its range, in "
-                f"{monotone} of {counted(len(rows), 'run')}.",
+                "On the line from initial to final weights the training loss rises above its running minimum by no "
+                f"more than {100 * MONOTONE:g} % of its range in {monotone} of {counted(len(rows), 'run')}; such lines "
+                "are called monotone.",
             )
         )
     ]

@@ -69,7 +69,9 @@ def seeds_interval(material: Material, rows: Sequence[Row]) -> str:
         words = (
             "The brackets hold a 95 % interval for the mean: the runs are drawn again, with replacement, 2,000 times, "
             "the seeds of each configuration (data set, architecture, activation, optimizer, weight decay) among "
-            "themselves, and the middle 95 % of the means are kept. It tells how far the mean would move with other "
+            "themselves and one fewer than there are, which count for all, so that the mean varies as much as it "
+            "should (Rao and Wu 1988); the middle 95 % of the means are kept. A configuration with a single run is "
+            "left as it is and adds nothing to the interval. It tells how far the mean would move with other "
             "seeds, that is other initializations and orders of batches. It does not tell what another draw of the "
             "data, other configurations or other training settings would give: the data are the same for every seed, "
             "and the configurations are the study's choice, not a sample. "
@@ -79,19 +81,18 @@ def seeds_interval(material: Material, rows: Sequence[Row]) -> str:
         words += "An interval without width says that the seeds of each configuration gave the same value. "
     if any(row["n"] and math.isnan(row["mean_test_loss_low"]) for row in rows):
         words += (
-            "Where the bracket is [–], at least one configuration has a single run, and one run says nothing about "
-            "the spread between seeds. "
+            "Where the bracket is [–], no configuration has more than a single run (or a value is not finite), and "
+            "one run says nothing about the spread between seeds. "
         )
     step = format(1 / material.study.data.test, ".2g")
     return words + f"One test example more or less is a step of {step} in the test accuracy of a run."
 
 
 def calibration(seeds: int) -> str:
-    """How much too narrow a bootstrap interval over so few seeds is."""
-    narrow = round(100 * (1 - ((seeds - 1) / seeds) ** 0.5))
+    """How far an interval over so few seeds can be trusted."""
     return (
-        f"With at most {seeds} seeds in a configuration the bootstrap sees no more than {seeds - 1}/{seeds} of the "
-        f"variance between seeds: the interval is at least about {narrow} % too narrow."
+        f"With at most {seeds} seeds in a configuration the variance between them is known roughly only, and an "
+        "interval can be much too narrow, or too wide, by chance."
     )
 
 

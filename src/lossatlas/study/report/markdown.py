@@ -23,6 +23,7 @@ from lossatlas.study.report.blocks import (
     Table,
     Text,
     names,
+    walk,
 )
 
 _MARKUP = re.compile(r"[\\`*_<>|#$~&]")
@@ -31,12 +32,13 @@ _BEFORE_A_BULLET = re.compile(r"^\s*(?:\d+(?=[.)])|(?=[-+=]))")
 
 def write_markdown(document: Document, *, contents: bool = True) -> str:
     """The document as text. `contents`: number its sections and list them first; a page of a few can do without."""
-    return _Writer(names(document), contents).document(document)
+    titles = {} if contents else {part.label: part.title for part in walk(document) if isinstance(part, Section)}
+    return _Writer(names(document) | titles, contents).document(document)
 
 
 class _Writer:
     def __init__(self, named: dict[str, str], contents: bool) -> None:
-        self.named = named
+        self.named = named  # what references are called, by label
         self.contents = contents
 
     def document(self, document: Document) -> str:

@@ -35,7 +35,23 @@ class Material:
             return []
         return [{str(column): value for column, value in row.items()} for row in self.tables[name].to_dict("records")]
 
-    # Runs --------------------------------------------------------------------------------------------------------
+    # Runs of the matrix and of the regularization study ----------------------------------------------------------
+
+    @cached_property
+    def untrained(self) -> list[Run]:
+        return [run for run in self.study.all_runs() if not self.store.trained(run)]
+
+    @cached_property
+    def diverged(self) -> list[Run]:
+        return [run for run in self.study.all_runs() if self.store.trained(run) and self.store.diverged(run)]
+
+    @property
+    def more(self) -> str:
+        """How many networks beside those of the matrix the study has, to be said after the number of those."""
+        more = len(self.study.all_runs()) - len(list(self.study.runs()))
+        return f" and {more} more for the regularization study" if more else ""
+
+    # Runs of the matrix ------------------------------------------------------------------------------------------
 
     @cached_property
     def drawn(self) -> list[Run]:

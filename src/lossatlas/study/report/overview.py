@@ -5,7 +5,6 @@ from __future__ import annotations
 from lossatlas.study.config import PRESETS, Architecture, parse_architecture, shipped_studies
 from lossatlas.study.report import grids
 from lossatlas.study.report.blocks import Block, Code, Items, Link, Paragraph, Reference, Section, Text
-from lossatlas.study.report.evidence import findings, findings_table, verdicts
 from lossatlas.study.report.grids import configuration_name
 from lossatlas.study.report.levels import seeds_interval
 from lossatlas.study.report.material import Material
@@ -17,6 +16,7 @@ from lossatlas.study.report.numbers import (
     listed,
     loss_text,
 )
+from lossatlas.study.report.statements import findings, findings_table, verdicts
 from lossatlas.study.store import read_json
 
 PROBES = {
@@ -39,8 +39,7 @@ KINDS = {"mlp": "multilayer perceptron", "conv": "ConvNet", "res": "residual MLP
 def overview(material: Material) -> Section:
     study = material.study
     rows = material.rows("configurations")
-    planned = len(list(study.runs()))
-    trained, diverged = len(material.rows("runs")), sum(row["diverged"] for row in rows)
+    trained = len(study.all_runs()) - len(material.untrained)
     probes = [PROBES[probe] for probe in study.probes.run]
     blocks: list[Block] = [
         Paragraph(
@@ -48,8 +47,9 @@ def overview(material: Material) -> Section:
                 "This report asks how the loss landscape of small classifiers depends on their architecture, "
                 "activation, optimizer and weight decay, and what it tells of how well they generalize. The study ",
                 Code(study.name),
-                f" trains {counted(planned, 'network')} on synthetic data ({listed(list(study.data.datasets))}): "
-                f"{trained} have been trained, of which {diverged} diverged.",
+                f" trains {counted(len(list(study.runs())), 'network')} on synthetic data "
+                f"({listed(list(study.data.datasets))}){material.more}: {trained} have been trained, "
+                f"of which {len(material.diverged)} diverged.",
             )
         )
     ]
@@ -85,8 +85,9 @@ def _at_a_glance(material: Material) -> Section:
     if absent:
         words += f" {counted(absent, 'more statement')} would need networks or measurements that the study lacks."
     note: Text = (
-        words + " Each statement has one number and a rule that was fixed before: supported or contradicted if the "
-        "whole 95 % interval is on one side of the rule's bound, undecided otherwise. The rules are in ",
+        words + " Each statement has one number and a rule: supported when the whole 95 % interval lies on the stated "
+        "side of the rule's bound, contradicted when it lies wholly on the other side, undecided otherwise. The rules "
+        "are in ",
         Link("tables/findings.csv", "tables/findings.csv"),
         ".",
     )
@@ -125,7 +126,7 @@ def _extremes(material: Material, rows: list[Row]) -> list[Section]:
 
 
 def setup(material: Material) -> Section:
-    sections = (*what_was_run(material), _comparisons(material), _reproduction(material))
+    sections = (*what_was_run(material), comparisons_and_intervals(material), _reproduction(material))
     return Section("setup", "Experimental set-up", (), sections)
 
 
@@ -216,7 +217,7 @@ def _training(material: Material) -> Section:
     return Section("training", "Optimization and training", (Items(tuple(items)),))
 
 
-def _comparisons(material: Material) -> Section:
+def comparisons_and_intervals(material: Material) -> Section:
     matched = (
         "Two levels of a design choice are compared between networks that agree in everything else: data set, "
         "architecture, activation, optimizer, weight decay and seed, but for the choice itself (depth is compared at "

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from lossatlas.study.report import grids
 from lossatlas.study.report.blocks import Block, Items, Paragraph, Reference, Section
-from lossatlas.study.report.evidence import (
+from lossatlas.study.report.grids import TEST_MEANS
+from lossatlas.study.report.levels import mixed
+from lossatlas.study.report.material import Material
+from lossatlas.study.report.numbers import Row, accuracy_text, counted, interval_text, listed, loss_text
+from lossatlas.study.report.statements import (
     contrast_sentences,
     contrast_table,
     contrasts,
@@ -12,10 +16,6 @@ from lossatlas.study.report.evidence import (
     findings_table,
     matched,
 )
-from lossatlas.study.report.grids import TEST_MEANS
-from lossatlas.study.report.levels import mixed
-from lossatlas.study.report.material import Material
-from lossatlas.study.report.numbers import Row, accuracy_text, counted, interval_text, listed, loss_text
 
 
 def performance(material: Material) -> Section:
@@ -64,9 +64,12 @@ def _overall(material: Material) -> Section:
         ),
         level_sentences(material.rows("optimizer"), "optimizer"),
     ]
-    for outcome in ("test_accuracy", "test_loss"):
-        found = contrast_sentences(contrasts(material, factor="optimizer", outcome=outcome))
-        blocks += [Items(tuple(found))] if found else []
+    found = [
+        row
+        for outcome in ("test_accuracy", "test_loss")
+        for row in contrasts(material, factor="optimizer", outcome=outcome)
+    ]
+    blocks += [Paragraph(("In matched pairs:",)), Items(tuple(contrast_sentences(found)))] if found else []
     if material.study.regularization.weight_decays:
         blocks.append(Paragraph(("What weight decay changes is in ", Reference("regularization"), ".")))
     return Section("overall", "Overall accuracy and the optimizer", tuple(blocks))

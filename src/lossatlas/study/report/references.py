@@ -25,6 +25,7 @@ WORKS = (
     ("Lanczos, C. (1950). An Iteration Method for the Solution of the Eigenvalue Problem of Linear Differential and Integral Operators. Journal of Research of the National Bureau of Standards 45(4), 255-282.", "https://doi.org/10.6028/jres.045.026"),
     ("Li, H., Xu, Z., Taylor, G., Studer, C. and Goldstein, T. (2018). Visualizing the Loss Landscape of Neural Nets. Advances in Neural Information Processing Systems (NeurIPS).", "https://arxiv.org/abs/1712.09913"),
     ("Pearlmutter, B. A. (1994). Fast Exact Multiplication by the Hessian. Neural Computation 6(1), 147-160.", "https://doi.org/10.1162/neco.1994.6.1.147"),
+    ("Rao, J. N. K. and Wu, C. F. J. (1988). Resampling Inference with Complex Survey Data. Journal of the American Statistical Association 83(401), 231-241.", "https://doi.org/10.1080/01621459.1988.10478591"),
     ("Snijders, T. A. B. and Borgatti, S. P. (1999). Non-Parametric Standard Errors and Tests for Network Statistics. Connections 22(2), 161-170.", ""),
     ("Wilson, A. C., Roelofs, R., Stern, M., Srebro, N. and Recht, B. (2017). The Marginal Value of Adaptive Gradient Methods in Machine Learning. Advances in Neural Information Processing Systems (NeurIPS).", "https://arxiv.org/abs/1705.08292"),
     ("Wu, K. and Simon, H. (2000). Thick-Restart Lanczos Method for Large Symmetric Eigenvalue Problems. SIAM Journal on Matrix Analysis and Applications 22(2), 602-616.", "https://doi.org/10.1137/S0895479898334605"),

@@ -37,13 +37,32 @@
 
   const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
 
-  const decades = ({ log, low, high }) => {
+  const raised = (power) => "10" + [...String(power)].map((sign) => RAISED[sign]).join("");
+
+  const times = (count, power) => (
+    power > -4 && power < 4 ? (count * 10 ** power).toFixed(Math.max(-power, 0)) : `${count} × ${raised(power)}`
+  );
+
+  // Whole decades; where there are fewer than three, 1, 2 and 5 (or 1 and 3) of each. As `style.log_ticks` in Python.
+  const logTicks = ({ log, low, high }) => {
     if (!log) return {};
     const [first, last] = [Math.ceil(low), Math.floor(high)];
-    const tickvals = [];
-    const step = Math.max(1, Math.ceil((last - first + 1) / 6));
-    for (let power = first; power <= last; power += step) tickvals.push(power);
-    return { tickvals, ticktext: tickvals.map((power) => "10" + [...String(power)].map((sign) => RAISED[sign]).join("")) };
+    const ticks = [];
+    if (last - first >= 2) {
+      const step = Math.max(1, Math.ceil((last - first + 1) / 6));
+      for (let power = first; power <= last; power += step) ticks.push([power, raised(power)]);
+    } else {
+      for (const within of [[[1, 0], [2, 0.30103], [5, 0.69897]], [[1, 0], [3, 0.47712]]]) {
+        ticks.length = 0;
+        for (let power = first - 1; power <= last + 1; power += 1) {
+          for (const [count, place] of within) {
+            if (low <= power + place && power + place <= high) ticks.push([power + place, times(count, power)]);
+          }
+        }
+        if (ticks.length <= 7) break;
+      }
+    }
+    return { tickvals: ticks.map(([value]) => value), ticktext: ticks.map(([, text]) => text) };
   };
 
   const marks = (path, split, log, style) => {
@@ -62,7 +81,7 @@
   lossatlas.surfaceFigure = (plane, split, { scale = scaleOf([plane]), ranges = null } = {}) => {
     const style = structuredClone(lossatlas.style);
     const { log, low, high } = scale;
-    const ticks = decades(scale);
+    const ticks = logTicks(scale);
     const grid = {
       ...style.surface,
       x: plane.alpha.values,

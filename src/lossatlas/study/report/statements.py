@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from lossatlas.study.correlations import POOLED
 from lossatlas.study.report import grids
 from lossatlas.study.report.blocks import Block, Cell, Paragraph, Reference, Text
 from lossatlas.study.report.grids import Column
@@ -36,6 +37,7 @@ OUTCOMES = {
     "generalization_gap": "generalization gap",
 }
 VERDICTS = ("supported", "contradicted", "undecided")
+FACTORS = ("dataset", "depth", "width", "activation", "optimizer", "weight_decay")  # an architecture is depth and width
 
 
 def outcome_name(name: str) -> str:
@@ -89,6 +91,12 @@ def contrasts(material: Material, *, factor: str = "", outcome: str = "", datase
     return [{**row, "log10": ratios.get(_key(row))} for row in rows if row["scale"] == "linear"]
 
 
+def factor_table(material: Material, label: str, what: str, outcome: str) -> list[Block]:
+    """What every factor does to one measure; nothing when no two networks agree in all factors but one."""
+    rows = [row for factor in FACTORS for row in contrasts(material, factor=factor, outcome=outcome)]
+    return contrast_table(label, matched(f"{what}: every two levels of each factor.", rows), rows, factor=True)
+
+
 def _key(row: Row) -> tuple[object, ...]:
     return tuple(row[name] for name in ("factor", "level_a", "level_b", "outcome", "dataset"))
 
@@ -132,7 +140,8 @@ def contrast_sentences(rows: Sequence[Row]) -> list[Text]:
 
 
 def _sentence(row: Row) -> str:
-    a, b = level(row["level_a"]), level(row["level_b"])
+    factor = {"dataset": "data set"}.get(row["factor"], row["factor"].replace("_", " "))
+    a, b = f"{factor} {level(row['level_a'])}", f"{factor} {level(row['level_b'])}"
     outcome = outcome_name(row["outcome"])
     units = "matched pairs of seeds" if row["outcome"] == "barrier" else "matched pairs of networks"
     number = f"{between(row['estimate'], row['low'], row['high'], signed_text)}, n = {row['n']} {units}"
@@ -150,7 +159,7 @@ def matched(words: str, rows: Sequence[Row]) -> Text:
     """A caption of contrasts, and where to read how they are made."""
     resampled = {row.get("resampled") for row in rows}
     if "configurations" in resampled:
-        words += " Where a configuration has too few seeds, configurations were resampled in place of seeds."
+        words += " Where all configurations have too few seeds, configurations were resampled in place of seeds."
     return (f"{words} Matched pairs, see ", Reference("comparisons"), ".")
 
 
@@ -158,29 +167,48 @@ def matched(words: str, rows: Sequence[Row]) -> Text:
 
 
 def correlation_table(material: Material, label: str) -> list[Block]:
-    """Rank correlations of geometry with generalization, over all runs, within data sets where there are several."""
-    rows = material.rows("correlations")
-    scopes = [row["scope"] for row in rows]
-    scope = "within data sets" if "within data sets" in scopes else "all"
-    rows = [row for row in rows if row["scope"] == scope and row["n"]]
-    if not rows:
+    """Rank correlations of geometry with generalization, over all runs and among runs that are alike, side by side."""
+    rows = [row for row in material.rows("correlations") if row["n"]]
+    several = len(material.study.data.datasets) > 1
+    wanted = ["all", *(scope for scope, shared in POOLED.items() if several or shared != ["dataset"])]  # one: the same
+    scopes = [scope for scope in wanted if any(row["scope"] == scope for row in rows)]
+    if not scopes:
         return []
+    found = {(row["measure"], row["outcome"], row["scope"]): row for row in rows}
+
+    def tau(scope: str) -> Column:
+        def cell(row: Row) -> Cell:
+            one = found.get((row["measure"], row["outcome"], scope))
+            if one is None or math.isnan(one["tau"]):
+                return Cell(MISSING)
+            return Cell(between(one["tau"], one["low"], one["high"], tau_text), value=float(one["tau"]))
+
+        return Column("All" if scope == "all" else scope.capitalize(), cell, numeric=True)
+
     columns = [
         grids.text("Measure", lambda row: outcome_name(row["measure"])),
         grids.text("With", lambda row: outcome_name(row["outcome"])),
         grids.count("n", "n"),
-        grids.estimate("Kendall's tau-b", "tau", tau_text),
+        *map(tau, scopes),
     ]
     caption = (
-        "Rank correlation of geometry with generalization over the runs that did not diverge"
-        f"{', compared within their data set only' if scope != 'all' else ''}. 1: the same order; -1: the opposite "
-        "order; 0: none. The bracket is a 95 % bootstrap interval over seeds."
+        "Rank correlation (Kendall's tau-b) of geometry with generalization over the runs that did not diverge: of any "
+        "two runs, and only of runs that share their data set, or that and their optimizer. 1: the same order; -1: the "
+        "opposite order; 0: none. The bracket is a 95 % bootstrap interval over seeds."
     )
-    clear = [row for row in rows if not math.isnan(row["low"]) and (row["low"] > 0 or row["high"] < 0)]
     words = (
         "Does a measure of the landscape order the networks as their test loss does, or as their generalization gap "
-        f"(test minus training loss)? The interval leaves out zero for {len(clear)} of "
-        f"{counted(len(rows), 'correlation')}. No correlation says what causes what: a network that is trained further "
-        "has another loss and another landscape."
+        f"(test minus training loss)? The interval leaves out zero for {_clear(rows, scopes)}. No correlation says "
+        "what causes what: a network that is trained further has another loss and another landscape."
     )
-    return [Paragraph((words,)), grids.table(label, (caption,), columns, rows)]
+    shown = [row for row in rows if row["scope"] == scopes[0]]
+    return [Paragraph((words,)), grids.table(label, (caption,), columns, shown)]
+
+
+def _clear(rows: Sequence[Row], scopes: Sequence[str]) -> str:
+    parts = []
+    for scope in scopes:
+        inside = [row for row in rows if row["scope"] == scope]
+        clear = sum(row["low"] > 0 or row["high"] < 0 for row in inside)
+        parts.append(f"{clear} of {counted(len(inside), 'correlation')} {'over all runs' if scope == 'all' else scope}")
+    return listed(parts)
