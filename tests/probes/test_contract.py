@@ -65,6 +65,13 @@ CASES = {
         "loss",
         lambda result, path: (result.loss.sel(alpha=0, beta=0, weight_decay=0.1), path[-1]),
     ),
+    "spectral_density": Case(
+        lambda losses, path, generator: lossatlas.spectral_density(
+            losses, path[-1], generator=generator, k=3, steps=5, draws=3, tol=1e-9
+        ),
+        "density",
+        tolerance=1e-6,
+    ),
     "spectrum": Case(
         lambda losses, path, generator: lossatlas.spectrum(
             losses, path[-1], generator=generator, k=3, samples=5, tol=1e-9
