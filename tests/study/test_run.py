@@ -186,7 +186,10 @@ def test_a_study_killed_at_several_moments_ends_with_the_same_bytes(finished: St
 
 def test_ctrl_c_ends_with_one_line(tiny_file, tmp_path):
     root = tmp_path / "interrupted"
-    process = start(tiny_file, root, start_new_session=True)
+    # What runs in the background of a shell is born deaf to SIGINT; a user at a terminal is not in the background.
+    process = start(
+        tiny_file, root, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     while files_like(root, "*.safetensors") < 1:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
