@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -184,17 +185,23 @@ def test_a_study_killed_at_several_moments_ends_with_the_same_bytes(finished: St
     assert contents(root) == contents(finished.root)
 
 
+def hears_ctrl_c() -> None:
+    """What runs in the background of a shell is born deaf to SIGINT; a user at a terminal is not in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def test_ctrl_c_ends_with_one_line(tiny_file, tmp_path):
     root = tmp_path / "interrupted"
-    # What runs in the background of a shell is born deaf to SIGINT; a user at a terminal is not in the background.
-    process = start(
-        tiny_file, root, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    )
+    process = start(tiny_file, root, start_new_session=True, preexec_fn=hears_ctrl_c)
     while files_like(root, "*.safetensors") < 1:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
-    output, _ = process.communicate()
-    assert process.returncode == 130
+    output = None
+    while output is None:  # a user presses again where nothing happens
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            output, _ = process.communicate(timeout=3)
+    assert process.returncode == 130, output
     assert output.splitlines()[-1] == "lossatlas: interrupted: run the same command again to go on"
     assert "Traceback" not in output
 
