@@ -18,11 +18,11 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from lossatlas.progress import Progress
+from lossatlas.random_streams import stream
 from lossatlas.study.config import Run, Study, load_study, parse_architecture
 from lossatlas.study.datasets import Task, make_task
 from lossatlas.study.models import build, initialize
-from lossatlas.study.progress import Progress
-from lossatlas.study.random_streams import stream
 from lossatlas.study.trainer import train_group
 from lossatlas.study.workers import Job, available_cores, run_jobs, start_workers
 

@@ -1,4 +1,4 @@
-"""The command line: a type for each command, and the exit status of what came of it."""
+"""The command line: which command the arguments name, and the exit status of what came of it."""
 
 from __future__ import annotations
 
@@ -8,107 +8,17 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Union
+from importlib.util import find_spec
+from typing import Annotated, Any, Union
 
 import tyro
-from pydantic import ValidationError
 from rich.console import Console
 
-from lossatlas.study import browse
-from lossatlas.study.config import Study, explain, load_study, shipped_studies
-from lossatlas.study.draw import PNG, Format
-from lossatlas.study.errors import InputError
-from lossatlas.study.progress import Progress, duration
-from lossatlas.study.run import Account, report_study, run_study
-from lossatlas.study.workers import WorkersDied, available_cores
+from lossatlas.errors import FAILED, INTERRUPTED, UNUSABLE, InputError, WorkersDied
+from lossatlas.model_report.commands import Check, Probe
 
-FINISHED, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
-
-MOONS = Study()
-Workers = Annotated[int, tyro.conf.arg(help_behavior_hint="(default: one per core)")]
-
-
-@dataclass(frozen=True)
-class Run:
-    """Train the networks of a study, probe the landscape around each, draw and tabulate it.
-
-    A run that was interrupted goes on where it stopped. Any field of the study can be given below.
-    """
-
-    study: tyro.conf.Positional[str] = "moons"
-    """A shipped study or the path of a TOML file."""
-    out: Path = Path("reports")
-    """Folder of the results."""
-    figures: bool = True
-    """Draw figures and write the report; without, only measurements and tables."""
-    formats: tuple[Format, ...] = PNG
-    """Files of each figure; png is among them always, since the report shows it."""
-    workers: Workers = 0
-    """Processes that work at once, one thread each."""
-    fields: Annotated[Study, tyro.conf.arg(name="")] = MOONS
-
-    def __call__(self, console: Console) -> int:
-        # Once more, since a field given on the command line may not fit the others.
-        study = Study.model_validate(self.fields.model_dump())
-        console.print(f"{study.name}: {len(study.all_runs())} networks, results in {self.out}", highlight=False)
-        account = run_study(
-            study,
-            self.out,
-            figures=self.figures,
-            formats=self.formats,
-            workers=self.workers or available_cores(),
-            progress=Progress(console),
-        )
-        return _close(account, console)
-
-
-@dataclass(frozen=True)
-class Report:
-    """Write the tables, figures and report of a study again, from its folder alone."""
-
-    folder: tyro.conf.Positional[Path] = Path("reports")
-    """The folder that `lossatlas run` wrote."""
-    formats: tuple[Format, ...] = PNG
-    """Files of each figure; png is among them always, since the report shows it."""
-    workers: Workers = 0
-    """Processes that work at once, one thread each."""
-
-    def __call__(self, console: Console) -> int:
-        account = report_study(
-            self.folder,
-            formats=self.formats,
-            workers=self.workers or available_cores(),
-            progress=Progress(console),
-        )
-        return _close(account, console)
-
-
-@dataclass(frozen=True)
-class List:
-    """List the networks of a study, and how far each is."""
-
-    folder: tyro.conf.Positional[Path] = Path("reports")
-    """The folder that `lossatlas run` wrote."""
-
-    def __call__(self, console: Console) -> int:
-        browse.list_runs(self.folder, console)
-        return FINISHED
-
-
-@dataclass(frozen=True)
-class Show:
-    """Show one network: its settings, its numbers, and where its figures are."""
-
-    run: tyro.conf.Positional[str]
-    """Its folder, or levels of it that no other run has: arch=4x250/activation=tanh/optimizer=sgd/seed=0."""
-    folder: Path = Path("reports")
-    """The folder that `lossatlas run` wrote."""
-
-    def __call__(self, console: Console) -> int:
-        browse.show_run(self.run, self.folder, console)
-        return FINISHED
+OF_A_STUDY = ("run", "report", "list", "show")
+STUDY_NEEDS = ("filelock", "PIL", "pydantic", "sklearn", "typst")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -120,8 +30,6 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         command = parse(args)
         return command(console)
-    except ValidationError as error:
-        message, status = explain(error), UNUSABLE
     except InputError as error:
         message, status = str(error), UNUSABLE
     except (WorkersDied, OSError) as error:
@@ -132,55 +40,43 @@ def main(args: Sequence[str] | None = None) -> int:
     return status
 
 
-def _close(account: Account, console: Console) -> int:
-    """Say what came of the work and what it took; the exit status tells whether something failed."""
-    store = account.store
-    runs = store.study.all_runs()
-    trained = sum(map(store.trained, runs))
-    console.print(
-        f"{trained} of {len(runs)} networks trained, {len(account.diverged)} of them diverged", highlight=False
-    )
-    for run in account.diverged:
-        console.print(f"  diverged: {run}", highlight=False)
-    for folder, failed in account.failures.items():
-        for what, why in failed.items():
-            console.print(f"  failed: {what} in {folder}: {why}", highlight=False, markup=False)
-    stages = ", ".join(f"{name} {duration(seconds)}" for name, seconds in account.wall.items())
-    console.print(f"time: {stages}", highlight=False)
-    if account.worked:
-        parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in account.worked.most_common())
-        console.print(f"workers' time: {parts}", highlight=False)
-    console.print(f"peak memory of one process: {account.peak_memory / 2**20:.0f} MiB", highlight=False)
-    for page in ("report.html", "report.pdf", "summary.md"):
-        if (store.root / page).is_file():
-            console.print(f"read {store.root / page}", highlight=False)
-    return FAILED if account.failures else FINISHED
-
-
-def parse(args: Sequence[str]) -> Run | Report | List | Show:
+def parse(args: Sequence[str]) -> Any:
     """The command that the arguments name; InputError when they name none, SystemExit(0) after --help."""
     args = list(args) or ["--help"]
-    # The study decides the defaults of every field after it, so it is read before the rest is parsed.
-    named = args[1] if args[0] == "run" and len(args) > 1 and not args[1].startswith("-") else Run.study
-    commands = Union[  # noqa: UP007
-        Annotated[Run, tyro.conf.subcommand("run", default=Run(named, fields=load_study(named)))],
-        Annotated[Report, tyro.conf.subcommand("report")],
-        Annotated[List, tyro.conf.subcommand("list")],
-        Annotated[Show, tyro.conf.subcommand("show")],
-    ]
+    commands: Any = Union[_commands(args)]  # noqa: UP007
     helping = "-h" in args or "--help" in args
     printed, failed = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(failed), _width(None if helping else 1000):
-            command = tyro.cli(commands, prog="lossatlas", description=_description(), args=args)
+            command = tyro.cli(
+                commands, prog="lossatlas", description="An atlas of neural-network loss landscapes.", args=args
+            )
     except SystemExit as stop:
         if stop.code:
             raise InputError(_one_line(failed.getvalue() + printed.getvalue())) from stop
         sys.stdout.write(printed.getvalue())
         raise
-    if isinstance(command, Run) and command.study != named:
-        raise InputError(f"the study comes before the options: lossatlas run {command.study} --out ...")
+    if args[0] == "run":
+        from lossatlas.study.commands import named_study
+
+        if command.study != named_study(args):
+            raise InputError(f"the study comes before the options: lossatlas run {command.study} --out ...")
     return command
+
+
+def _commands(args: Sequence[str]) -> tuple[Any, ...]:
+    """The types of the commands; those of a study only where they may be wanted, since they take long to import."""
+    own = (Annotated[Probe, tyro.conf.subcommand("probe")], Annotated[Check, tyro.conf.subcommand("check")])
+    missing = [package for package in STUDY_NEEDS if find_spec(package) is None]
+    if missing and args[0] in OF_A_STUDY:
+        raise InputError(
+            f"lossatlas {args[0]} needs {', '.join(missing)}, which are not installed: pip install 'lossatlas[study]'"
+        )
+    if missing or args[0] in ("probe", "check"):
+        return own
+    from lossatlas.study.commands import commands
+
+    return (*commands(args), *own)
 
 
 @contextlib.contextmanager
@@ -196,10 +92,6 @@ def _width(columns: int | None) -> Iterator[None]:
             os.environ.pop("COLUMNS")
         if columns and before is not None:
             os.environ["COLUMNS"] = before
-
-
-def _description() -> str:
-    return f"An atlas of neural-network loss landscapes. Studies that come with it: {', '.join(shipped_studies())}."
 
 
 _INVALID = re.compile(

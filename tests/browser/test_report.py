@@ -5,9 +5,9 @@ import math
 import pytest
 from playwright.sync_api import Page
 
-from lossatlas.figures.interactive import surface_data, surface_figure
+from lossatlas.figures.interactive import MOST_NODES, surface_data, surface_figure
+from lossatlas.files import read_result
 from lossatlas.study.report.html_site import PLANES, slug
-from lossatlas.study.store import read_result
 
 from .conftest import address
 
@@ -134,7 +134,7 @@ def test_no_more_surfaces_are_alive_than_browsers_allow(report, page):
 def test_pages_and_notebooks_draw_the_same_surface(report, page, plane):
     run = next(iter(report.study.runs()))
     page.goto(address(report, f"assets/runs/{slug(run)}.html"))
-    data = surface_data(read_result(report.run_folder(run) / PLANES[plane]))
+    data = surface_data(read_result(report.run_folder(run) / PLANES[plane]), most_nodes=MOST_NODES)
     for split in ("train", "test"):
         drawn = page.evaluate(
             "async ([slug, plane, split]) => lossatlas.surfaceFigure((await lossatlas.planes(slug))[plane], split)",
@@ -162,8 +162,10 @@ def test_pages_and_notebooks_draw_the_same_surface(report, page, plane):
 )
 def test_scales_agree_on_gaps_zeros_and_constants(report, page, values):
     axis = {"label": "a", "values": [0.0, 1.0]}
-    path = {"alpha": [0.0], "beta": [0.0], "values": {"train": [values[0][0]]}}
-    data = {"is_loss": True, "quantity": "loss", "alpha": axis, "beta": axis, "values": {"train": values}, "path": path}
+    mark = {"style": "end", "name": "end", "alpha": [0.0], "beta": [0.0], "values": {"train": [values[0][0]]}}
+    data = {
+        "is_loss": True, "quantity": "loss", "alpha": axis, "beta": axis, "values": {"train": values}, "marks": [mark],
+    }  # fmt: skip
     page.goto(address(report, "report.html"))
     assert_same(page.evaluate("data => lossatlas.surfaceFigure(data, 'train')", data), surface_figure(data, "train"))
 

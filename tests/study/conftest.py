@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from lossatlas.progress import Progress
 from lossatlas.study.config import Study, load_study
-from lossatlas.study.progress import Progress
 from lossatlas.study.run import run_study
 from lossatlas.study.store import Store, open_store
 

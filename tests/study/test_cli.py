@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lossatlas.cli import List, Report, Run, Show, main, parse
+from lossatlas.cli import main, parse
+from lossatlas.study.commands import List, Report, Run, Show
 from lossatlas.study.store import Store
 
 

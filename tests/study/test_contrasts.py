@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lossatlas.study.contrasts import COLUMNS, Contrast, average, between, contrast_table, log10, units
+from lossatlas.study.contrasts import COLUMNS, RESOLUTION, Contrast, average, between, contrast_table, log10, units
 from lossatlas.study.measures import CONFIGURATION
 
 from .samples import networks, noise, paths, sample
@@ -97,15 +97,16 @@ def test_missing_measures_leave_their_units_out_and_others_in():
     assert "trace" not in set(found.outcome)
 
 
-def test_logarithms_are_there_only_when_everything_is_positive():
+def test_what_is_below_the_rounding_of_a_loss_counts_as_that_in_ratios():
+    """Zeros, negative numbers and 1e-30 alike: one of them must not decide the mean of all."""
     runs = networks(
         {"trace": lambda r: 10.0 ** (r.optimizer == "adam"), "test_accuracy": lambda r: 1}, optimizer=["sgd", "adam"]
     )
     assert row(table(runs), outcome="trace", scale="log10").estimate == 1
     assert "log10" not in set(table(runs).query("outcome == 'test_accuracy'")["scale"])
-    runs.loc[0, "trace"] = -3.0
-    found = table(runs).query("outcome == 'trace'")
-    assert found["scale"].tolist() == ["linear"]
+    for value in (0.0, -3.0, 1e-30, RESOLUTION):
+        runs.loc[0, "trace"] = value  # of sgd, beside 1 and 1 for the other seeds
+        assert row(table(runs), outcome="trace", scale="log10").estimate == pytest.approx(1 + 7 / 3)
     assert log10([100, 0, -1, np.nan]).tolist()[:3] == [2, -np.inf, -np.inf]
     assert np.isnan(log10([np.nan])[0])
 

@@ -78,7 +78,7 @@ def test_a_failed_surface_is_recorded_beside_the_figures(copy: Store, monkeypatc
         raise ArithmeticError("no surface")
 
     with monkeypatch.context() as patch:
-        patch.setattr(draw.html_planes, "write_planes", fail)
+        patch.setattr(draw.html_planes, "write_planes_of", fail)
         draw.draw_run(copy, run, [])
     assert list(copy.failures(copy.run_folder(run))) == ["surfaces of the report"]
     draw.draw_run(copy, run, [])

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lossatlas.figures import interactive
-from lossatlas.study.report import html
-from lossatlas.study.report.blocks import (
+from lossatlas.document.blocks import (
     Cell,
     Code,
     Document,
@@ -26,9 +24,12 @@ from lossatlas.study.report.blocks import (
     Strong,
     Table,
 )
+from lossatlas.figures import interactive
+from lossatlas.files import read_result, write_result
+from lossatlas.study.report import html
 from lossatlas.study.report.content import build_report
 from lossatlas.study.report.html_site import PLANES, Site, slug
-from lossatlas.study.store import Store, open_store, read_result, write_result
+from lossatlas.study.store import Store, open_store
 from lossatlas.study.tables import write_tables
 
 from .conftest import contents

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from lossatlas.files import read_result
 from lossatlas.study.datasets import make_task
 from lossatlas.study.models import build
-from lossatlas.study.store import Store, read_result
+from lossatlas.study.store import Store
 
 
 @pytest.fixture(params=["1x5", "2x4"])

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from lossatlas.files import write_result
 from lossatlas.study.measures import (
     CONFIGURATION,
     MEASURES,
@@ -17,7 +18,7 @@ from lossatlas.study.measures import (
     run_table,
     with_shape,
 )
-from lossatlas.study.store import Store, write_result
+from lossatlas.study.store import Store
 from lossatlas.study.tables import write_tables
 
 from .test_tables import connect, curve, make_store, measure, train, train_all

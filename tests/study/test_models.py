@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from lossatlas.random_streams import key, stream
 from lossatlas.study.models import build, initialize
-from lossatlas.study.random_streams import key, stream
 
 
 def test_architecture_says_depth_and_width():

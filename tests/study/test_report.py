@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lossatlas.study.report.blocks import (
+from lossatlas.document.blocks import (
     Cell,
     Document,
     Figure,
@@ -25,8 +25,8 @@ from lossatlas.study.report.blocks import (
     names,
     walk,
 )
+from lossatlas.document.numbers import interval_text, loss_text
 from lossatlas.study.report.content import build_report
-from lossatlas.study.report.numbers import interval_text, loss_text
 from lossatlas.study.store import Store, open_store
 from lossatlas.study.tables import write_tables
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lossatlas.study.report.blocks import (
+from lossatlas.document.blocks import (
     Cell,
     Code,
     Document,
@@ -23,8 +23,8 @@ from lossatlas.study.report.blocks import (
     Strong,
     Table,
 )
+from lossatlas.document.markdown import escape, write_markdown
 from lossatlas.study.report.content import build_report
-from lossatlas.study.report.markdown import escape, write_markdown
 from lossatlas.study.report.pdf import Images, write_pdf, write_typst
 from lossatlas.study.report.write import write_report
 from lossatlas.study.store import Store

@@ -10,11 +10,12 @@ import xarray as xr
 from safetensors.torch import load_file
 from torch import nn
 
+from lossatlas.errors import InputError
+from lossatlas.files import read_json, read_result, write_result, write_theta
 from lossatlas.parameters import Layout
 from lossatlas.study import store as store_module
 from lossatlas.study.config import Run, Study
-from lossatlas.study.errors import InputError
-from lossatlas.study.store import Store, claim, open_store, read_json, read_result, write_result, write_theta
+from lossatlas.study.store import Store, claim, open_store
 from lossatlas.study.train import train_runs, versions
 
 STUDY = Study.model_validate(

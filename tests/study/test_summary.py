@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lossatlas.study.store import Store, write_json
+from lossatlas.files import write_json
+from lossatlas.study.store import Store
 from lossatlas.study.summary import write_pages
 from lossatlas.study.tables import write_tables
 

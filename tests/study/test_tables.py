@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from lossatlas.errors import InputError
+from lossatlas.files import write_json, write_result
 from lossatlas.study.config import Run, Study
-from lossatlas.study.errors import InputError
 from lossatlas.study.measures import CONFIGURATION, METRICS, run_table
-from lossatlas.study.store import Store, write_json, write_result
+from lossatlas.study.store import Store
 from lossatlas.study.tables import write_tables
 
 GEOMETRY = [

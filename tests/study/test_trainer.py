@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from lossatlas.random_streams import stream
 from lossatlas.study.config import Data, Run, Training
 from lossatlas.study.datasets import make_task
 from lossatlas.study.models import build, initialize
-from lossatlas.study.random_streams import stream
 from lossatlas.study.trainer import train_group
 
 TASK = make_task("moons", Data(train=200, test=60))

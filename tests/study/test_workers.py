@@ -7,7 +7,7 @@ import signal
 import pytest
 from rich.console import Console
 
-from lossatlas.study.progress import Progress
+from lossatlas.progress import Progress
 from lossatlas.study.workers import Job, WorkersDied, run_jobs, start_workers
 from tests.study.conftest import quiet
 
@@ -53,7 +53,7 @@ def test_a_worker_killed_from_outside_is_told():
 
 
 def test_without_a_terminal_progress_is_plain_lines(monkeypatch):
-    monkeypatch.setattr("lossatlas.study.progress.SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr("lossatlas.progress.SECONDS_BETWEEN_LINES", -1.0)
     text = io.StringIO()
     with Progress(Console(file=text)).stage("probes", 4, 8.0) as advance:
         advance(2.0)

@@ -8,10 +8,11 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from lossatlas.errors import InputError
+from lossatlas.files import read_json
 from lossatlas.study.config import Run
-from lossatlas.study.errors import InputError
 from lossatlas.study.measure import missing_probes
-from lossatlas.study.store import Store, open_store, read_json
+from lossatlas.study.store import Store, open_store
 
 
 def list_runs(root: Path, console: Console) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lossatlas.study.errors import InputError
+from lossatlas.errors import InputError
 
 Dataset = Literal["moons", "circles", "gaussians", "xor"]
 Activation = Literal["relu", "tanh", "gelu"]

@@ -24,6 +24,7 @@ Outcome = str | Callable[[pd.DataFrame], ArrayLike]
 FACTORS = ("dataset", "depth", "width", "architecture", "activation", "optimizer", "weight_decay")
 RUN, PAIR = ("seed",), ("seed_a", "seed_b")
 OUTCOMES = ("train_loss", "test_loss", "test_accuracy", *MEASURES, "path_minimum")
+RESOLUTION = 1e-7  # about the rounding of a float32 loss: what is below it is as good as nothing
 POSITIVE_SKEWED = ("train_loss", "test_loss", "top_eigenvalue", "trace", "sharpness", "path_minimum")
 COLUMNS = ["factor", "level_a", "level_b", "outcome", "scale", "dataset", "n", "estimate", "low", "high", "resampled"]
 
@@ -137,6 +138,9 @@ def log10(values: ArrayLike) -> np.ndarray:
 def units(contrast: Contrast, sample: Sample, *outcomes: Outcome) -> list[Units]:
     """The matched units of each outcome: columns of the sample, also as "log10 <column>", or functions of its runs.
 
+    In logarithms values below `RESOLUTION`, none at all and negative ones too, count as `RESOLUTION`: one network that
+    fits its data to the last bit would else decide every ratio.
+
     A unit stands for a cell and seed in which every level of the contrast was measured. Outcomes that were measured in
     the same units share their resamples.
     """
@@ -171,7 +175,8 @@ def _column(frame: pd.DataFrame, outcome: Outcome) -> np.ndarray:
     if name not in frame:
         return np.full(len(frame), np.nan)
     value = frame[name].astype("Float64").to_numpy(dtype=float, na_value=np.nan)
-    return log10(value) if name != outcome else value
+    # NaN stays NaN, and an infinite loss infinite.
+    return log10(np.where(value < RESOLUTION, RESOLUTION, value)) if name != outcome else value
 
 
 def _differences(
@@ -236,8 +241,8 @@ def contrast_table(matrix: Sample, weight_decays: Sample) -> pd.DataFrame:
     A row needs at least one matched pair; `n` counts them. The interval resamples the seeds within the cells, those of
     both levels together, for barriers the nodes of their pairs; a cell with too few seeds adds nothing to it. Where
     all cells have too few, `resampled` says "configurations": whole cells are resampled within each data set. With
-    several data sets there is a row for all of them and one for each. Rows of scale log10 are there when all values
-    are positive.
+    several data sets there is a row for all of them and one for each. What is positive and skewed has a row of scale
+    log10 too.
     """
     rows = []
     for factor in FACTORS:
@@ -249,7 +254,7 @@ def contrast_table(matrix: Sample, weight_decays: Sample) -> pd.DataFrame:
                 contrast = between(factor, a, b, where={"dataset": (scope,)} if scope else None)
                 for outcome, scale, found in _outcomes(contrast, sample):
                     mean = found.mean()
-                    if mean.n and not (scale == "log10" and np.isinf(mean.mean)):
+                    if mean.n:
                         estimate = [mean.n, mean.mean, mean.low, mean.high, mean.resampled]
                         rows.append([factor, a, b, outcome, scale, scope or "all", *estimate])
     table = pd.DataFrame(rows, columns=COLUMNS)

@@ -9,9 +9,9 @@ import torch
 from sklearn.datasets import make_circles, make_moons
 from torch import Tensor
 
+from lossatlas.random_streams import key
 from lossatlas.study.config import Data
 from lossatlas.study.config import Dataset as Name
-from lossatlas.study.random_streams import key
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from lossatlas.figures import connectivity, interpolation, regularization, sharpness, slices, spectrum, trajectory_plane
+from lossatlas.files import read_result, write_bytes
 from lossatlas.study.config import Run
 from lossatlas.study.report import html_planes
 from lossatlas.study.report.html_site import Site
-from lossatlas.study.store import Store, read_result, write_bytes
+from lossatlas.study.store import Store
 
 DPI = 130
 Format = Literal["png", "svg", "pdf"]
@@ -116,7 +117,7 @@ def draw_run(store: Store, run: Run, folders: Sequence[str], formats: Sequence[F
                 _write(store.figure_folder(run) / folder, pages, formats)
     drawn = time.perf_counter()
     with store.recording("surfaces of the report", store.run_folder(run)):
-        html_planes.write_planes(Site(store), run)
+        html_planes.write_planes_of(Site(store), run)
     return {"figures": drawn - start, "surfaces": time.perf_counter() - drawn}
 
 

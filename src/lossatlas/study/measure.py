@@ -13,6 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 from lossatlas.alignment import align
+from lossatlas.files import write_json, write_result
 from lossatlas.loss import Loss
 from lossatlas.parameters import Layout
 from lossatlas.probes.connectivity import linear_connectivity
@@ -22,12 +23,12 @@ from lossatlas.probes.sharpness import epsilon_sharpness
 from lossatlas.probes.slices import random_line, random_plane
 from lossatlas.probes.spectrum import spectrum
 from lossatlas.probes.trajectory_plane import trajectory_plane
+from lossatlas.random_streams import stream
 from lossatlas.results import to_json
 from lossatlas.study import models
 from lossatlas.study.config import Run, parse_architecture
 from lossatlas.study.datasets import make_task
-from lossatlas.study.random_streams import stream
-from lossatlas.study.store import Store, write_json, write_result
+from lossatlas.study.store import Store
 from lossatlas.study.trainer import losses_of
 
 Seconds = dict[str, float]

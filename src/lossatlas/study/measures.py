@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lossatlas.errors import InputError
+from lossatlas.files import read_json, read_result
 from lossatlas.study.config import Probe, Run, parse_architecture
-from lossatlas.study.errors import InputError
 from lossatlas.study.statistics import basin_width, largest_rise
-from lossatlas.study.store import Store, read_json, read_result
+from lossatlas.study.store import Store
 
 CONFIGURATION = ["dataset", "architecture", "activation", "optimizer", "weight_decay"]
 SPLITS = ("train", "test")

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lossatlas.progress import Progress
 from lossatlas.study import draw, measure, summary, tables
 from lossatlas.study.config import Run, Study, parse_architecture
-from lossatlas.study.progress import Progress
 from lossatlas.study.report.write import write_report
 from lossatlas.study.store import Store, claim, open_store
 from lossatlas.study.train import train_runs, versions

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lossatlas.study.random_streams import key
+from lossatlas.random_streams import key
 
 
 @dataclass(frozen=True)

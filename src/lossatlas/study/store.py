@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import errno
-import io
 import json
-import math
 import os
 import struct
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import xarray as xr
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
-from lossatlas import results
+from lossatlas.errors import InputError
+from lossatlas.files import NOT_FINITE, TEMPORARY, damaged, read_json, write_json
 from lossatlas.parameters import Layout
 from lossatlas.study.config import Run, Study, explain
-from lossatlas.study.errors import InputError
-
-_TEMPORARY = ".partial"
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,7 @@ class Store:
 
     def metrics(self, run: Run) -> dict[str, Any]:
         written = read_json(self.run_folder(run) / "metrics.json")
-        return {name: float(value) if value in _NOT_FINITE else value for name, value in written.items()}
+        return {name: float(value) if value in NOT_FINITE else value for name, value in written.items()}
 
     def diverged(self, run: Run) -> bool:
         return self.metrics(run)["status"] == "diverged"
@@ -112,7 +106,7 @@ class Store:
         except FileNotFoundError as error:
             raise InputError(f"{file} is missing: delete {_run_folder_of(file)} and run again") from error
         except (SafetensorError, ValueError, OSError) as error:
-            raise InputError(_damaged(file, str(error), delete=_run_folder_of(file))) from error
+            raise InputError(damaged(file, str(error), delete=_run_folder_of(file))) from error
 
     def trajectory(self, run: Run, layout: Layout) -> Tensor:
         """Every checkpoint of a run, `(t, P)`, in the order of training."""
@@ -190,9 +184,9 @@ def open_store(root: Path) -> Store:
     try:
         return Store(root, Study.model_validate(read_json(file)["study"]))
     except (KeyError, TypeError) as error:
-        raise InputError(_damaged(file, "it holds no study")) from error
+        raise InputError(damaged(file, "it holds no study")) from error
     except ValidationError as error:
-        raise InputError(_damaged(file, explain(error))) from error
+        raise InputError(damaged(file, explain(error))) from error
 
 
 @contextmanager
@@ -220,7 +214,7 @@ def claim(root: Path, study: Study, versions: Mapping[str, str] | None) -> Itera
                 _same(root, "results of", read_json(file).get("versions", {}), versions)
         else:
             write_json(file, {"study": study.model_dump(mode="json"), "versions": dict(versions or {})})
-        for leftover in root.rglob(f"*{_TEMPORARY}"):  # of a process that was killed while writing
+        for leftover in root.rglob(f"*{TEMPORARY}"):  # of a process that was killed while writing
             leftover.unlink(missing_ok=True)
         yield Store(root, study)
     finally:
@@ -245,78 +239,7 @@ def _leaves(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
-# Reading and writing files -------------------------------------------------------------------------------------
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that it has its name only when it is complete and on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Numbers that JSON does not know are written as "nan", "inf" and "-inf", as `results.to_json` does."""
-    write_text(path, json.dumps(_known_to_json(value), indent=2, allow_nan=False) + "\n")
-
-
-_NOT_FINITE = ("nan", "inf", "-inf")
-
-
-def _known_to_json(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _known_to_json(entry) for name, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_known_to_json(entry) for entry in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def write_result(path: Path, result: xr.Dataset) -> None:
-    write_bytes(path, results.to_netcdf(result))
-
-
-def write_theta(path: Path, layout: Layout, theta: Tensor) -> None:
-    """θ as named tensors: `torch`'s own `load_state_dict(load_file(path))` reads it."""
-    write_bytes(path, save({name: tensor.contiguous() for name, tensor in layout.unflatten(theta).items()}))
-
-
-def read_json(path: Path) -> Any:
-    """InputError, one line, when the file is missing or no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: run the study again, it makes what is missing") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(_damaged(path, str(error))) from error
-
-
-def read_result(path: Path) -> xr.Dataset:
-    """A result from a netCDF or JSON file; InputError, one line, when it is missing or damaged."""
-    try:
-        return results.from_json(read_json(path)) if path.suffix == ".json" else results.load(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: run the study again, it makes what is missing") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(_damaged(path, str(error))) from error
+# Checkpoints ---------------------------------------------------------------------------------------------------
 
 
 def _check_length(file: Path) -> None:
@@ -329,14 +252,10 @@ def _check_length(file: Path) -> None:
     except FileNotFoundError as error:
         raise InputError(f"{file} is missing: delete {_run_folder_of(file)} and run again") from error
     except (struct.error, ValueError, AttributeError, KeyError, TypeError) as error:
-        raise InputError(_damaged(file, "its header cannot be read", delete=_run_folder_of(file))) from error
+        raise InputError(damaged(file, "its header cannot be read", delete=_run_folder_of(file))) from error
     wanted = 8 + header_length + stop
     if size != wanted:
-        raise InputError(_damaged(file, f"wanted {wanted} bytes, got {size}", delete=_run_folder_of(file)))
-
-
-def _damaged(file: Path, why: str, *, delete: Path | None = None) -> str:
-    return f"{file} is damaged ({why}): delete {delete or file} and run again; the rest is kept"
+        raise InputError(damaged(file, f"wanted {wanted} bytes, got {size}", delete=_run_folder_of(file)))
 
 
 def _run_folder_of(checkpoint: Path) -> Path:

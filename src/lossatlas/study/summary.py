@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from lossatlas.document.blocks import Block, Code, Document, Inline, Items, Link, Paragraph, Section, Text
+from lossatlas.document.markdown import write_markdown
+from lossatlas.document.numbers import Row, accuracy_text, counted, interval_text, loss_text
+from lossatlas.files import write_text
 from lossatlas.study.config import Run, parse_architecture
 from lossatlas.study.measures import SPLITS, first_of_each_configuration
 from lossatlas.study.report import grids
 from lossatlas.study.report.appendices import every_regularized
-from lossatlas.study.report.blocks import Block, Code, Document, Inline, Items, Link, Paragraph, Section, Text
 from lossatlas.study.report.comparisons import regularization
 from lossatlas.study.report.connectivity import (
     LOSS_FIGURE,
@@ -22,11 +25,9 @@ from lossatlas.study.report.connectivity import (
 )
 from lossatlas.study.report.grids import TEST_MEANS, configuration_columns, configuration_name
 from lossatlas.study.report.levels import FACTORS, level_blocks, seeds_interval
-from lossatlas.study.report.markdown import write_markdown
 from lossatlas.study.report.material import Material
-from lossatlas.study.report.numbers import Row, accuracy_text, counted, interval_text, loss_text
 from lossatlas.study.report.overview import comparisons_and_intervals, what_was_run
-from lossatlas.study.store import Store, write_text
+from lossatlas.study.store import Store
 from lossatlas.study.tables import Tables
 
 PAGES = (*(f"{factor}_study" for factor in FACTORS), "connectivity_study", "regularization_study")

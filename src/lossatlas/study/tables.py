@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lossatlas.files import write_text
 from lossatlas.study.contrasts import Sample, contrast_table
 from lossatlas.study.correlations import correlation_table
 from lossatlas.study.evidence import Evidence
@@ -25,7 +26,7 @@ from lossatlas.study.measures import (
     with_shape,
 )
 from lossatlas.study.statistics import Mean, bootstrap_mean, bootstrap_pair_mean, generator_of
-from lossatlas.study.store import Store, write_text
+from lossatlas.study.store import Store
 
 __all__ = ["CONFIGURATION", "SPLITS", "Tables", "first_of_each_configuration", "with_shape", "write_tables"]
 

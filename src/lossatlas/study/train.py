@@ -10,9 +10,10 @@ from platform import python_version
 
 import torch
 
+from lossatlas.files import write_csv, write_json, write_theta
 from lossatlas.study.config import Run
 from lossatlas.study.datasets import make_task
-from lossatlas.study.store import Store, write_csv, write_json, write_theta
+from lossatlas.study.store import Store
 from lossatlas.study.trainer import Epoch, Trained, train_group
 
 

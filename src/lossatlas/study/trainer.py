@@ -15,10 +15,10 @@ from torch.optim.lr_scheduler import StepLR
 
 from lossatlas.loss import Loss, accuracy
 from lossatlas.parameters import Layout
+from lossatlas.random_streams import stream
 from lossatlas.study import models
 from lossatlas.study.config import Run, Training
 from lossatlas.study.datasets import Task
-from lossatlas.study.random_streams import stream
 
 CRITERION = nn.functional.cross_entropy
 METRICS = {"accuracy": accuracy}

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from lossatlas.study.progress import Progress
+from lossatlas.errors import WorkersDied
+from lossatlas.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,6 @@ class Job:
     work: Callable[..., dict[str, float]]
     arguments: tuple[Any, ...]
     cost: float  # in any unit; the costliest start first, and progress is measured in it
-
-
-class WorkersDied(Exception):
-    """A worker process was killed from outside."""
 
 
 def available_cores() -> int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from lossatlas.document.blocks import Block, Cell, Paragraph, Reference, Section, Text
+from lossatlas.document.numbers import MISSING, Row, accuracy_text, loss_text, percent_text
 from lossatlas.study.measures import METRICS, SPLITS
 from lossatlas.study.report import grids
-from lossatlas.study.report.blocks import Block, Cell, Paragraph, Reference, Section, Text
 from lossatlas.study.report.connectivity import alignment_table, barrier_table
 from lossatlas.study.report.grids import Column, configuration_columns
 from lossatlas.study.report.levels import FACTORS, level_blocks
 from lossatlas.study.report.material import Material
-from lossatlas.study.report.numbers import MISSING, Row, accuracy_text, loss_text, percent_text
 
 MEASURES = {
     "top_eigenvalue": ("Top eigenvalue", loss_text),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lossatlas.document.blocks import Block, Paragraph, Reference, Section
+from lossatlas.document.numbers import listed
 from lossatlas.study.config import Kind, Run, parse_architecture
 from lossatlas.study.report import grids
-from lossatlas.study.report.blocks import Block, Paragraph, Reference, Section
 from lossatlas.study.report.grids import TEST_MEANS
 from lossatlas.study.report.levels import mixed
 from lossatlas.study.report.material import Material, row_of
-from lossatlas.study.report.numbers import listed
 from lossatlas.study.report.statements import contrast_table, contrasts, findings, findings_table, matched
 
 PLANE = "pca/plane_surface.png"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-from lossatlas.study.report.blocks import Block, Items, Paragraph, Reference, Section, Text
+from lossatlas.document.blocks import Block, Items, Paragraph, Reference, Section, Text
+from lossatlas.document.numbers import Row, counted, listed
+from lossatlas.study.contrasts import RESOLUTION
 from lossatlas.study.report.curvature import extremes
 from lossatlas.study.report.levels import FACTORS, calibration, mixed
 from lossatlas.study.report.material import Material
-from lossatlas.study.report.numbers import Row, counted, listed
 from lossatlas.study.report.statements import findings, verdicts
 
 
@@ -59,6 +60,11 @@ def limits(material: Material) -> Section:
             "A seed sets the same initialization and the same order of batches in every configuration (common random "
             "numbers), so that configurations are not independent given the seed. Intervals over many configurations "
             "draw the seeds of each on its own and may therefore be too narrow",
+        ),
+        (
+            f"In ratios of losses, eigenvalues, traces and sharpness a value below {RESOLUTION:g}, about the rounding "
+            "of a loss in single precision, counts as that: networks that fit their data to the last bit would else "
+            "decide every ratio",
         ),
         (
             "Many comparisons are made side by side, and intervals are not widened for it: of twenty true zeros one "

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 
+from lossatlas.document.blocks import Block, Figure, Items, Paragraph, Reference, Section, Text
+from lossatlas.document.numbers import Row, accuracy_text, counted, interval_text, loss_text
 from lossatlas.study.config import Run
 from lossatlas.study.measures import CONFIGURATION, SPLITS
 from lossatlas.study.report import grids
-from lossatlas.study.report.blocks import Block, Figure, Items, Paragraph, Reference, Section, Text
 from lossatlas.study.report.grids import configuration_columns, configuration_name
 from lossatlas.study.report.material import Material, row_of
-from lossatlas.study.report.numbers import Row, accuracy_text, counted, interval_text, loss_text
 from lossatlas.study.report.statements import factor_table, findings, findings_table
 
 LOSS_FIGURE = "connectivity_loss.png"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
+from lossatlas.document.blocks import Document
+from lossatlas.document.numbers import counted, listed
 from lossatlas.study.report.appendices import appendices
-from lossatlas.study.report.blocks import Document
 from lossatlas.study.report.comparisons import architectures, optimizers, other_networks, regularization
 from lossatlas.study.report.conclusions import conclusions, limits
 from lossatlas.study.report.connectivity import connectivity
 from lossatlas.study.report.curvature import hessian, sharpness
 from lossatlas.study.report.landscapes import landscapes
 from lossatlas.study.report.material import Material
-from lossatlas.study.report.numbers import counted, listed
 from lossatlas.study.report.overview import overview, setup
 from lossatlas.study.report.performance import performance
 from lossatlas.study.report.references import references

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from lossatlas.document.blocks import Cell, Table, Text
+from lossatlas.document.numbers import MISSING, Form, Row, accuracy_text, between, interval_text, loss_text
 from lossatlas.study.config import Study
 from lossatlas.study.measures import CONFIGURATION
-from lossatlas.study.report.blocks import Cell, Table, Text
-from lossatlas.study.report.numbers import MISSING, Form, Row, accuracy_text, between, interval_text, loss_text
 
 
 @dataclass(frozen=True)

@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lossatlas.figures import interactive
+from lossatlas.document.blocks import Document, names
+from lossatlas.document.html import Writer
+from lossatlas.document.numbers import Row
+from lossatlas.document.pages import ASSETS, environment, write_assets, write_page, write_script
 from lossatlas.study.config import Run
 from lossatlas.study.report import html_runs
-from lossatlas.study.report.blocks import Document, names
-from lossatlas.study.report.html_blocks import Writer
 from lossatlas.study.report.html_history import charts
-from lossatlas.study.report.html_planes import script, write_planes
-from lossatlas.study.report.html_site import ASSETS, Site, slug
-from lossatlas.study.report.numbers import Row
-from lossatlas.study.store import Store, write_bytes, write_text
+from lossatlas.study.report.html_planes import write_planes_of
+from lossatlas.study.report.html_site import RunLinks, Site, slug
+from lossatlas.study.store import Store
 
 _RUNS, _COMPARE = "../../", "../"  # from the pages in assets/runs/ and assets/ to the store
 
-_environment = Environment(
-    loader=PackageLoader("lossatlas.study.report"),
-    autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-)  # fmt: skip
+_PACKAGE = "lossatlas.study.report"
+_TEMPLATES = environment(_PACKAGE)
 
 
 def write_html(document: Document, store: Store, tables: dict[str, pd.DataFrame]) -> list[Path]:
     """Write `report.html` and what it needs in `assets/`: a page per run, a page for two side by side, surfaces.
 
     `tables["runs"]` has the numbers of the pages of runs. Returns every file of the report.
-    Plotly's library is copied once and read by a page only when a surface is wanted.
     """
     site = Site(store)
     rows = _rows(site, tables)
     assets = store.root / ASSETS
     written = [
-        _page(store.root / "report.html", "report", "", **_report(site, document)),
-        _page(assets / "compare.html", "compare", _COMPARE, title="Two runs side by side"),
-        _script(assets / "runs.js", "runs", _catalog(site, rows)),
-        _script(assets / "surface-style.js", "style", interactive.STYLE),
-        *_copies(assets),
+        write_page(store.root / "report.html", _TEMPLATES, "report", "", **_report(site, document)),
+        write_page(assets / "compare.html", _TEMPLATES, "compare", _COMPARE, title="Two runs side by side"),
+        write_script(assets / "runs.js", "runs", _catalog(site, rows)),
+        *write_assets(assets, _PACKAGE),
     ]
     for run, before, after in zip(site.runs, [None, *site.runs], [*site.runs[1:], None], strict=False):
         values = _run(site, run, rows.get(run, {}), before, after)
-        written.append(_page(assets / "runs" / f"{slug(run)}.html", "run", _RUNS, **values))
-        if data := write_planes(site, run):
+        written.append(write_page(assets / "runs" / f"{slug(run)}.html", _TEMPLATES, "run", _RUNS, **values))
+        if data := write_planes_of(site, run):
             written.append(data)
     return written
 
@@ -61,7 +55,7 @@ def _rows(site: Site, tables: dict[str, pd.DataFrame]) -> dict[Run, Row]:
 
 
 def _report(site: Site, document: Document) -> dict[str, Any]:
-    writer = Writer(site, "", names(document))
+    writer = Writer(RunLinks.over(site), "", names(document))
     body = "\n".join(line for section in document.sections for line in writer.section(section))
     return {
         "title": document.title,
@@ -73,7 +67,7 @@ def _report(site: Site, document: Document) -> dict[str, Any]:
 
 def _run(site: Site, run: Run, row: Row, before: Run | None, after: Run | None) -> dict[str, Any]:
     row = row or (site.store.metrics(run) if site.store.trained(run) else {})
-    writer = Writer(site, _RUNS, of=run)
+    writer = Writer(RunLinks.over(site, run), _RUNS)
     sections = tuple(html_runs.sections(site, run, row))
     settings, rest = sections[:2], sections[2:]
     return {
@@ -104,24 +98,3 @@ def _catalog(site: Site, rows: dict[Run, Row]) -> list[dict[str, Any]]:
         }
         for run in site.runs
     ]
-
-
-def _page(file: Path, template: str, root: str, **values: Any) -> Path:
-    text = _environment.get_template(f"{template}.html.jinja").render(root=root, **values)
-    write_text(file, text.rstrip() + "\n")
-    return file
-
-
-def _script(file: Path, name: str, value: Any) -> Path:
-    write_text(file, f"window.lossatlas = window.lossatlas || {{}};\nlossatlas.{name} = {script(value)};\n")
-    return file
-
-
-def _copies(assets: Path) -> list[Path]:
-    """The style sheet and scripts of this package, and plotly's library as its Python package ships it."""
-    own = resources.files("lossatlas.study.report") / "assets"
-    found = {entry.name: entry.read_bytes() for entry in own.iterdir() if entry.name.endswith((".css", ".js"))}
-    found["plotly.min.js"] = (resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
-    for name, data in sorted(found.items()):
-        write_bytes(assets / name, data)
-    return [assets / name for name in sorted(found)]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
+from lossatlas.document.pages import ASSETS, write_planes
 from lossatlas.figures import interactive
+from lossatlas.files import read_result
 from lossatlas.study.config import Run
-from lossatlas.study.report.html_site import ASSETS, PLANES, Site, slug
-from lossatlas.study.store import Store, read_result, write_text
+from lossatlas.study.report.html_site import PLANES, Site, slug
+from lossatlas.study.store import Store
 
 
-def write_planes(site: Site, run: Run) -> Path | None:
+def write_planes_of(site: Site, run: Run) -> Path | None:
     """`assets/planes/<run>.js`, unless it is newer than the results that it shows; none where the run has no plane.
 
     Reading the results takes about nine tenths of the time that all pages take.
@@ -24,11 +24,10 @@ def write_planes(site: Site, run: Run) -> Path | None:
     if file.is_file() and file.stat().st_mtime_ns >= max(source.stat().st_mtime_ns for source in shown):
         return file
     data = {
-        plane: interactive.surface_data(read_result(source))
+        plane: interactive.surface_data(read_result(source), most_nodes=interactive.MOST_NODES)
         for plane, source in zip(site.planes(run), shown, strict=True)
     }
-    write_text(file, f"lossatlas.receive({script(slug(run))}, {script(data)});\n")
-    return file
+    return write_planes(file, slug(run), data)
 
 
 def planes_file(store: Store, run: Run) -> Path:
@@ -38,9 +37,3 @@ def planes_file(store: Store, run: Run) -> Path:
 def sources(site: Site, run: Run) -> list[Path]:
     """The results that there are of `site.planes`."""
     return [site.store.run_folder(run) / PLANES[plane] for plane in site.planes(run)]
-
-
-def script(value: Any) -> str:
-    """A value as JavaScript, safe within a `<script>` too."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

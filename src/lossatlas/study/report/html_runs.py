@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lossatlas.document.blocks import Block, Cell, Figure, FigureRow, Items, Link, Paragraph, Section, Strong, Table
+from lossatlas.document.numbers import MISSING, Row
+from lossatlas.files import read_json
 from lossatlas.study.config import Run
-from lossatlas.study.report.blocks import Block, Cell, Figure, FigureRow, Items, Link, Paragraph, Section, Strong, Table
 from lossatlas.study.report.html_site import ASSETS, Site, slug
-from lossatlas.study.report.numbers import MISSING, Row
-from lossatlas.study.store import read_json
 
 # What the columns of `runs.csv` are called, in the order in which a page shows them.
 NUMBERS = {

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import quote
+from typing import Self
 
+from lossatlas.document.blocks import Cell, Figure, Link
+from lossatlas.document.html import Links
+from lossatlas.document.pages import ASSETS
 from lossatlas.study.config import Run
 from lossatlas.study.store import Store
 
-ASSETS = "assets"
 PLANES = {"slice": "random_slice/slice2d.nc", "pca": "pca/plane.nc"}
 _FIGURES = {"slice": "random_slice/slice2d_", "pca": "pca/plane_"}
 
@@ -77,6 +79,32 @@ def page_of(run: Run) -> str:
     return f"{ASSETS}/runs/{slug(run)}.html"
 
 
-def address(target: str, root: str = "") -> str:
-    """A target as the `href` of a page from which `root` leads to the store; what is on the web stays as it is."""
-    return target if "://" in target else quote(root + target, safe="/=#.,~-_")
+@dataclass(frozen=True)
+class RunLinks(Links):
+    """Folders of runs lead to their pages; the page `of` a run need not say where its figures come from."""
+
+    site: Site
+    of: Run | None = None
+
+    @classmethod
+    def over(cls, site: Site, of: Run | None = None) -> Self:
+        return cls(site.store.root, site, of)
+
+    def page(self, target: str) -> str:
+        run = self.site.run_at(target)
+        return page_of(run) if run else target
+
+    def of_row(self, cells: tuple[Cell, ...]) -> str | None:
+        """The one run that the cells lead to."""
+        runs = {cell.target: run for cell in cells if (run := self.site.run_at(cell.target))}
+        return next(iter(runs)) if len(set(runs.values())) == 1 else None
+
+    def source(self, figure: Figure) -> tuple[str, str] | None:
+        run = self.site.run_at(figure.run)
+        told = [self.of, *(self.site.run_at(part.target) for part in figure.caption if isinstance(part, Link))]
+        return (self.site.name(run), page_of(run)) if run and run not in told else None
+
+    def surface(self, figure: Figure) -> tuple[str, str] | None:
+        run = self.site.run_at(figure.run)
+        plane = self.site.plane_of(run, figure.path) if run else None
+        return (slug(run), plane) if run and plane else None

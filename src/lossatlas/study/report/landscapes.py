@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from lossatlas.document.blocks import Block, Items, Paragraph, Reference, Section, Text
+from lossatlas.document.numbers import counted, listed, percent_text
 from lossatlas.study.measures import MONOTONE
-from lossatlas.study.report.blocks import Block, Items, Paragraph, Reference, Section, Text
 from lossatlas.study.report.material import Material
-from lossatlas.study.report.numbers import counted, listed, percent_text
 from lossatlas.study.report.statements import findings, findings_table
 
 

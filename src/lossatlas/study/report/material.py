@@ -10,10 +10,10 @@ from typing import Literal
 
 import pandas as pd
 
+from lossatlas.document.blocks import Block, Cell, Figure, FigureRow, Inline, Link
+from lossatlas.document.numbers import Row
 from lossatlas.study.config import Kind, Run, Study, parse_architecture
-from lossatlas.study.report.blocks import Block, Cell, Figure, FigureRow, Inline, Link
 from lossatlas.study.report.grids import Column
-from lossatlas.study.report.numbers import Row
 from lossatlas.study.store import Store
 
 Size = Literal["small", "large"]

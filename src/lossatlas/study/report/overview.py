@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from lossatlas.study.config import PRESETS, Architecture, parse_architecture, shipped_studies
-from lossatlas.study.report import grids
-from lossatlas.study.report.blocks import Block, Code, Items, Link, Paragraph, Reference, Section, Text
-from lossatlas.study.report.grids import configuration_name
-from lossatlas.study.report.levels import seeds_interval
-from lossatlas.study.report.material import Material
-from lossatlas.study.report.numbers import (
+from lossatlas.document.blocks import Block, Code, Items, Link, Paragraph, Reference, Section, Text
+from lossatlas.document.numbers import (
     Row,
     accuracy_text,
     counted,
@@ -16,8 +11,13 @@ from lossatlas.study.report.numbers import (
     listed,
     loss_text,
 )
+from lossatlas.files import read_json
+from lossatlas.study.config import PRESETS, Architecture, parse_architecture, shipped_studies
+from lossatlas.study.report import grids
+from lossatlas.study.report.grids import configuration_name
+from lossatlas.study.report.levels import seeds_interval
+from lossatlas.study.report.material import Material
 from lossatlas.study.report.statements import findings, findings_table, verdicts
-from lossatlas.study.store import read_json
 
 PROBES = {
     "interpolation": "interpolation along the straight line from initial to final weights",

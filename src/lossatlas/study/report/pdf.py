@@ -12,7 +12,7 @@ from pathlib import Path
 import typst
 from PIL import Image
 
-from lossatlas.study.report.blocks import (
+from lossatlas.document.blocks import (
     Block,
     Cell,
     Code,
@@ -30,7 +30,7 @@ from lossatlas.study.report.blocks import (
     Text,
     names,
 )
-from lossatlas.study.report.markdown import plain
+from lossatlas.document.markdown import plain
 
 PORTRAIT, LANDSCAPE = 470, 725  # points between the margins of report.typ
 SIZES = (9.0, 8.0, 7.2)  # points of the letters in a table, from the wished one to the smallest legible one

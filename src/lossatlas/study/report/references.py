@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from lossatlas.study.report.blocks import Items, Link, Section, Text
+from lossatlas.document.blocks import Items, Link, Section, Text
 
 WORKS = (
     ("Ainsworth, S. K., Hayase, J. and Srinivasa, S. (2023). Git Re-Basin: Merging Models modulo Permutation Symmetries. International Conference on Learning Representations (ICLR).", "https://arxiv.org/abs/2209.04836"),

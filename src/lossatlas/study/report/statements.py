@@ -6,12 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from lossatlas.study.correlations import POOLED
-from lossatlas.study.report import grids
-from lossatlas.study.report.blocks import Block, Cell, Paragraph, Reference, Text
-from lossatlas.study.report.grids import Column
-from lossatlas.study.report.material import Material
-from lossatlas.study.report.numbers import (
+from lossatlas.document.blocks import Block, Cell, Paragraph, Reference, Text
+from lossatlas.document.numbers import (
     MISSING,
     Row,
     between,
@@ -21,6 +17,10 @@ from lossatlas.study.report.numbers import (
     signed_text,
     tau_text,
 )
+from lossatlas.study.correlations import POOLED
+from lossatlas.study.report import grids
+from lossatlas.study.report.grids import Column
+from lossatlas.study.report.material import Material
 
 OUTCOMES = {
     "train_loss": "training loss",

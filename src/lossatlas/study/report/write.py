@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from lossatlas.document.markdown import write_markdown
+from lossatlas.files import write_bytes, write_text
 from lossatlas.study.report.content import build_report
 from lossatlas.study.report.html import write_html
-from lossatlas.study.report.markdown import write_markdown
 from lossatlas.study.report.pdf import write_pdf
-from lossatlas.study.store import Store, write_bytes, write_text
+from lossatlas.study.store import Store
 
 
 def write_report(store: Store, tables: dict[str, pd.DataFrame]) -> list[Path]:

@@ -25,9 +25,9 @@
   // One scale for all splits of all planes given: log10 or not, the lowest and the highest value, as plotted.
   const scaleOf = (planes) => {
     const grid = planes.flatMap((plane) => Object.values(plane.values).flat(2));
-    const paths = planes.flatMap((plane) => Object.values(plane.path.values).flat());
+    const marks = planes.flatMap((plane) => plane.marks.flatMap((mark) => Object.values(mark.values).flat()));
     const log = planes.every((plane) => plane.is_loss) && wantsLog(grid);
-    const finite = plotted([...grid, ...paths], log).filter(isNumber);
+    const finite = plotted([...grid, ...marks], log).filter(isNumber);
     if (!finite.length) return { log, low: 0, high: 1 };
     const [low, high] = extent(finite);
     if (high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high))) return { log, low, high };
@@ -65,15 +65,16 @@
     return { tickvals: ticks.map(([value]) => value), ticktext: ticks.map(([, text]) => text) };
   };
 
-  const marks = (path, split, log, style) => {
-    if (!(split in path.values)) return [];
-    const heights = plotted(path.values[split], log);
-    const part = (name, from, to) => ({
-      ...style[name], x: path.alpha.slice(from, to), y: path.beta.slice(from, to), z: heights.slice(from, to),
-    });
-    const end = part("end", -1);
-    return heights.length > 1 ? [part("path", 0), part("start", 0, 1), end] : [end];
-  };
+  // Paths and points on the surface, each in the style that the data name.
+  const marks = (plane, split, log, style) => plane.marks.filter((mark) => split in mark.values).map((mark) => {
+    const trace = {
+      ...structuredClone(style[mark.style]),
+      name: mark.name, x: mark.alpha, y: mark.beta, z: plotted(mark.values[split], log),
+    };
+    if (mark.text) trace.text = mark.text;
+    if (mark.color) trace.line.color = trace.marker.color = mark.color;
+    return trace;
+  });
 
   const ends = (values) => [values[0], values[values.length - 1]];
 
@@ -99,7 +100,7 @@
     axis("xaxis", plane.alpha.label, ranges?.alpha ?? ends(plane.alpha.values));
     axis("yaxis", plane.beta.label, ranges?.beta ?? ends(plane.beta.values));
     axis("zaxis", plane.quantity + (log ? ", log scale" : ""), [low, high], ticks);
-    return { data: [grid, ...marks(plane.path, split, log, style)], layout };
+    return { data: [grid, ...marks(plane, split, log, style)], layout };
   };
 
   lossatlas.sharedScale = scaleOf;

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
-from lossatlas.study.config import Run
-from lossatlas.study.report.blocks import (
+from lossatlas.document.blocks import (
     Block,
     Cell,
     Code,
@@ -26,24 +27,40 @@ from lossatlas.study.report.blocks import (
     Table,
     Text,
 )
-from lossatlas.study.report.html_site import Site, address, page_of, slug
 
 LONG = 40  # rows above which a table scrolls in a frame of its own, under its headings
 
 
+@dataclass(frozen=True)
+class Links:
+    """Where the targets of a document lead on its pages. Here they lead to the files in `folder` that they name."""
+
+    folder: Path
+
+    def page(self, target: str) -> str:
+        """The page or file to open for a target."""
+        return target
+
+    def of_row(self, cells: tuple[Cell, ...]) -> str | None:
+        """The target that the numbers of a table's row lead to."""
+        return None
+
+    def source(self, figure: Figure) -> tuple[str, str] | None:
+        """Name and target of what a figure was measured on, where its caption does not say so."""
+        return None
+
+    def surface(self, figure: Figure) -> tuple[str, str] | None:
+        """Script and name of the surface that can take a figure's place."""
+        return None
+
+
 class Writer:
-    """Writes blocks for a page from which `root` leads to the store.
+    """Writes blocks for a page from which `root` leads to the document's folder. `named`: the number of each label."""
 
-    `named` has the number of every label; the page `of` a run need not say where its figures come from.
-    """
-
-    def __init__(
-        self, site: Site, root: str = "", named: Mapping[str, str] | None = None, *, of: Run | None = None
-    ) -> None:
-        self.site = site
+    def __init__(self, links: Links, root: str = "", named: Mapping[str, str] | None = None) -> None:
+        self.links = links
         self.root = root
         self.named = named or {}
-        self.of = of
 
     # Sections ----------------------------------------------------------------------------------------------------
 
@@ -108,32 +125,27 @@ class Writer:
         )
 
     def row(self, cells: tuple[Cell, ...], numeric: tuple[bool, ...]) -> Iterator[str]:
-        """Cells; numbers of a row that leads to one run lead there too."""
-        runs = list(dict.fromkeys(run for cell in cells if (run := self.site.run_at(cell.target))))
-        run = runs[0] if len(runs) == 1 else None
+        """Cells; numbers lead to where the whole row leads."""
+        target = self.links.of_row(cells)
         for cell, is_number in zip(cells, numeric, strict=True):
             value = "" if cell.value is None or math.isnan(cell.value) else f' data-value="{cell.value!r}"'
-            yield f"<td{_numeric(is_number)}{value}>{self.cell(cell, run if is_number else None)}</td>"
+            yield f"<td{_numeric(is_number)}{value}>{self.cell(cell, target if is_number else None)}</td>"
 
-    def cell(self, cell: Cell, run: Run | None = None) -> str:
+    def cell(self, cell: Cell, of_row: str | None = None) -> str:
         if cell.image:
             shown = self.image(cell.image, cell.text, "thumbnail")
             return f'<a href="{self.href(cell.target or cell.image)}">{shown}</a>'
         if cell.target:
             return f'<a href="{self.href(cell.target)}">{escape(cell.text)}</a>'
-        if run and cell.value is not None:  # reached by keyboard through the cell that names the run
-            return f'<a href="{self.href(page_of(run))}" tabindex="-1">{escape(cell.text)}</a>'
+        if of_row and cell.value is not None:  # reached by keyboard through the cell that names it
+            return f'<a href="{self.href(of_row)}" tabindex="-1">{escape(cell.text)}</a>'
         return escape(cell.text)
 
     def figure(self, figure: Figure) -> str:
         """A picture and its caption; `data-plane` says which surface can take its place."""
-        run = self.site.run_at(figure.run)
-        plane = self.site.plane_of(run, figure.path) if run else None
-        turns = f' data-run="{escape(slug(run))}" data-plane="{plane}"' if run and plane else ""
-        source = ""
-        told = [self.of, *(self.site.run_at(part.target) for part in figure.caption if isinstance(part, Link))]
-        if run and run not in told:
-            source = f' <a class="source" href="{self.href(page_of(run))}">{escape(self.site.name(run))}</a>'
+        surface, said = self.links.surface(figure), self.links.source(figure)
+        turns = f' data-run="{escape(surface[0])}" data-plane="{escape(surface[1])}"' if surface else ""
+        source = f' <a class="source" href="{self.href(said[1])}">{escape(said[0])}</a>' if said else ""
         href = self.href(figure.path)
         image = self.image(figure.path, _plain(figure.caption))
         return (
@@ -143,7 +155,7 @@ class Writer:
         )
 
     def image(self, path: str, text: str, style: str = "") -> str:
-        width, height = _size(self.site.store.root / path)
+        width, height = _size(self.links.folder / path)
         size = f' width="{width}" height="{height}"' if width else ""
         kind = f' class="{style}"' if style else ""
         return f'<img{kind} src="{self.href(path)}" alt="{escape(text)}"{size} loading="lazy" decoding="async">'
@@ -173,9 +185,12 @@ class Writer:
                 return f'<a class="reference" href="#{escape(label)}">{escape(self.named[label])}</a>'
 
     def href(self, target: str) -> str:
-        """Where a link leads: to the page of a run instead of its folder."""
-        run = self.site.run_at(target)
-        return escape(address(page_of(run) if run else target, self.root))
+        return escape(address(self.links.page(target), self.root))
+
+
+def address(target: str, root: str = "") -> str:
+    """A target as the `href` of a page from which `root` leads to its folder; what is on the web stays as it is."""
+    return target if "://" in target else quote(root + target, safe="/=#.,~-_")
 
 
 def _numeric(numeric: bool) -> str:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
-Advance = Callable[[float], None]
 SECONDS_BETWEEN_LINES = 15.0
+
+
+class Advance(Protocol):
+    """To be called with the cost of what was done since the last call, and how many jobs that finished."""
+
+    def __call__(self, cost: float, jobs: int = 1, /) -> None: ...
 
 
 class Progress:
@@ -40,9 +46,9 @@ class Progress:
         with RichProgress(*columns, console=self.console) as bar:
             task: TaskID = bar.add_task(name, total=jobs, left="")
 
-            def advance(done: float) -> None:
+            def advance(done: float, finished: int = 1) -> None:
                 clock.add(done)
-                bar.update(task, advance=1, left=clock.left())
+                bar.update(task, advance=finished, left=clock.left())
 
             yield advance
             bar.update(task, left="")
@@ -53,10 +59,10 @@ class Progress:
         finished, last = 0, time.monotonic()
         self.console.print(f"{name}: {jobs} to do")
 
-        def advance(done: float) -> None:
+        def advance(done: float, jobs_done: int = 1) -> None:
             nonlocal finished, last
             clock.add(done)
-            finished += 1
+            finished += jobs_done
             if time.monotonic() - last > SECONDS_BETWEEN_LINES:
                 last = time.monotonic()
                 self.console.print(f"{name}: {finished} of {jobs}, {clock.left()}")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
-from lossatlas.study.report.blocks import (
+from lossatlas.document.blocks import (
     Block,
     Cell,
     Code,

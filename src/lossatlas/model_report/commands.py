@@ -1,0 +1,63 @@
+"""The commands for a model of one's own: probe and check."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from lossatlas.errors import FAILED, FINISHED
+from lossatlas.model_report.settings import PROBES, Name, Settings
+
+DEFAULTS = Settings()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Measure the loss landscape of a model of your own, draw it, and write a report about it.
+
+    What was interrupted goes on where it stopped.
+    """
+
+    problem: tyro.conf.Positional[str]
+    """module:object or path/to/file.py:object. The object is a lossatlas.Problem, or a function that gives one, or a
+    tuple (module, data, criterion[, checkpoints])."""
+    out: Path = Path("landscape")
+    """Folder of the results."""
+    probes: tuple[Name, ...] = PROBES
+    """What to measure; what a probe lacks (checkpoints, other solutions) is said and left out."""
+    device: str | None = None
+    """Where to compute, such as cuda; by itself, where the model is."""
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = DEFAULTS
+
+    def __call__(self, console: Console) -> int:
+        from lossatlas.model_report.run import probe  # torch and matplotlib take seconds to import
+
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: console.print(f"note: {message}", highlight=False, markup=False)
+            return FINISHED if probe(self, console) else FAILED
+
+
+@dataclass(frozen=True)
+class Check:
+    """Check that this installation computes correctly: every line is a number that is known, and passes or fails."""
+
+    device: str = "cpu"
+    """Where to compute."""
+    dtype: Literal["float32", "float64"] = "float64"
+    """Of the models that are checked."""
+
+    def __call__(self, console: Console) -> int:
+        from lossatlas.check import describe, run_checks  # torch takes seconds to import
+
+        failed = total = 0
+        for check in run_checks(self.device, self.dtype):
+            console.print(describe(check), highlight=False, markup=False)
+            failed += not check.passed
+            total += 1
+        console.print(f"{total - failed} of {total} passed", highlight=False)
+        return FAILED if failed else FINISHED

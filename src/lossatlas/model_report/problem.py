@@ -1,0 +1,205 @@
+"""A problem of the user's own: a model, its data and its criterion, and whatever else is known of its training."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lossatlas.criteria import Criterion
+from lossatlas.errors import InputError
+from lossatlas.loss import Loss
+from lossatlas.recorder import checkpoint_files, parameter_names
+
+Weights = nn.Module | Mapping[str, Tensor] | Tensor | str | Path  # a state dict, θ, or a file of one
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What `lossatlas probe` measures.
+
+    Args:
+        module: the trained model.
+        data: what it was trained on, as `Loss.of` takes it.
+        criterion: as `Loss.of` takes it; None where the module computes its own loss.
+        test_data: other data, measured beside the training data.
+        metrics: more functions of (output, target), by name, such as `{"accuracy": lossatlas.accuracy}`.
+        checkpoints: the path of training, in order: a folder that `Recorder` wrote, or a sequence of weights. Each is a
+            state dict, a flat θ, a module, or the file of a state dict (.safetensors, .pt, .pth). The module's own
+            weights are the last point, and are added where the path does not end there.
+        solutions: other trained weights of the same architecture by name, for the paths and the plane between them.
+        options: further keywords of `Loss.of`: forward, params, weight_decay, buffers, batch_size, reduction, ...
+        name: the title of the report; the module's class where it is not given.
+    """
+
+    module: nn.Module
+    data: Any
+    criterion: Criterion | None = None
+    test_data: Any = None
+    metrics: Mapping[str, Criterion] = field(default_factory=dict)
+    checkpoints: str | Path | Sequence[Weights] | None = None
+    solutions: Mapping[str, Weights] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.module, nn.Module):
+            raise InputError(f"the problem's module is a {type(self.module).__name__}: wanted a torch.nn.Module")
+
+    @property
+    def title(self) -> str:
+        return self.name or type(self.module).__name__
+
+    def losses(self, kind: type[Loss] = Loss, *, device: str | None = None) -> dict[str, Loss]:
+        """The loss on each split; InputError, one line, where it cannot be made."""
+        splits = {"train": self.data} | ({} if self.test_data is None else {"test": self.test_data})
+        made = {}
+        for split, data in splits.items():
+            try:
+                made[split] = kind.of(
+                    self.module, data, self.criterion, metrics=self.metrics, device=device, **self.options
+                )
+            except (TypeError, ValueError) as error:
+                raise InputError(f"the loss on the {split} data cannot be made: {error}") from error
+        return made
+
+    def trajectory(self, loss: Loss) -> Tensor | None:
+        """Checkpoints in order, the model's own weights last: `(t, P)`; None where there are none."""
+        if self.checkpoints is None:
+            return None
+        sources = self.checkpoints
+        if isinstance(sources, (str, Path)):
+            folder = Path(sources)
+            sources = list(checkpoint_files(folder).values()) or sorted(folder.glob("*.safetensors"))
+            if not sources:
+                raise InputError(f"checkpoints: {folder} holds no .safetensors files")
+        points = [theta_of(source, loss, f"checkpoint {number}") for number, source in enumerate(sources)]
+        if not points or not torch.equal(points[-1], loss.theta):
+            points.append(loss.theta)
+        return torch.stack(points)
+
+    def others(self, loss: Loss) -> dict[str, Tensor]:
+        """θ `(P,)` of every other solution by name."""
+        return {name: theta_of(source, loss, f"solution {name!r}") for name, source in self.solutions.items()}
+
+
+def theta_of(source: Weights, loss: Loss, what: str) -> Tensor:
+    """θ `(P,)` from a module, a state dict, a flat vector, or a file of a state dict; InputError naming `what`."""
+    if isinstance(source, (str, Path)):
+        what = f"{what}, {source},"
+        source = _read(Path(source), what)
+    try:
+        if isinstance(source, nn.Module):
+            return loss.layout.theta_of(source).to(loss.theta)
+        if isinstance(source, Tensor):
+            loss.layout.check(source)
+            return source.detach().to(loss.theta)
+        names = parameter_names(loss.layout, source.keys())
+        return loss.layout.flatten({name: source[names[name]].detach() for name in loss.layout.names}).to(loss.theta)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"{what} does not fit the model: {error}") from error
+
+
+def _read(file: Path, what: str) -> Mapping[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{what} is not there") from error
+    except Exception as error:  # whatever a damaged file makes a reader say
+        raise InputError(f"{what} cannot be read: {str(error).splitlines()[0]}") from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else loaded
+    if not isinstance(state, Mapping):
+        raise InputError(f"{what} holds a {type(state).__name__}: wanted a state dict")
+    return state
+
+
+# From the command line -----------------------------------------------------------------------------------------
+
+
+def load_problem(address: str) -> Problem:
+    """The problem at "module:object" or "path/to/file.py:object".
+
+    The object is a `Problem`, a function without arguments that gives one, or either with a tuple
+    (module, data, criterion, checkpoints) or a mapping of `Problem`'s fields in its place.
+
+    Raises InputError, one line, when there is none or it cannot be made.
+    """
+    place, _, name = address.rpartition(":")
+    if not place or not name:
+        raise InputError(f"{address!r} names no object: wanted module:object, such as my_training:problem")
+    found = _attribute(_imported(place), name, place)
+    if callable(found) and not isinstance(found, (Problem, nn.Module)):
+        found = _called(found, address)
+    return _as_problem(found, address)
+
+
+def _imported(place: str) -> ModuleType:
+    """A module by name, or a file by its path; the working directory can be imported from, as with `python -m`."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        if not place.endswith(".py"):
+            return importlib.import_module(place)
+        file = Path(place)
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        if spec is None or spec.loader is None or not file.is_file():
+            raise InputError(f"{place} is not there")
+        sys.path.insert(0, str(file.resolve().parent))
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[file.stem] = module
+        spec.loader.exec_module(module)
+        return module
+    except ModuleNotFoundError as error:
+        raise InputError(f"{place} cannot be imported: {error}") from error
+    except InputError:
+        raise
+    except Exception as error:  # the user's own code, whatever it does
+        raise InputError(f"{place} fails when it is imported: {_told(error)}") from error
+
+
+def _attribute(module: ModuleType, name: str, place: str) -> Any:
+    if not hasattr(module, name):
+        own = [found for found in vars(module) if not found.startswith("_")]
+        raise InputError(f"{place} has no {name!r}: it has {', '.join(own[:12]) or 'nothing'}")
+    return getattr(module, name)
+
+
+def _called(function: Callable[[], Any], address: str) -> Any:
+    try:
+        return function()
+    except InputError:
+        raise
+    except Exception as error:  # the user's own code, whatever it does
+        raise InputError(f"{address} fails: {_told(error)}") from error
+
+
+def _as_problem(found: Any, address: str) -> Problem:
+    try:
+        if isinstance(found, Problem):
+            return found
+        if isinstance(found, Mapping):
+            return Problem(**found)
+        if isinstance(found, tuple) and 2 <= len(found) <= 4:
+            fields = ("module", "data", "criterion", "checkpoints")
+            return Problem(**dict(zip(fields, found, strict=False)))
+    except TypeError as error:
+        raise InputError(f"{address} is no problem: {error}") from error
+    raise InputError(
+        f"{address} gives a {type(found).__name__}: wanted a lossatlas.Problem, or (module, data, criterion[, "
+        "checkpoints]), or a function without arguments that gives one"
+    )
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'without a message').splitlines()[0]}"

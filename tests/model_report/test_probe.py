@@ -1,0 +1,183 @@
+"""`lossatlas probe` as a user meets it: what it prints, what it leaves, and how it goes on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lossatlas.cli import main
+from lossatlas.files import read_json, read_result
+from lossatlas.model_report import measure as measuring
+from lossatlas.model_report.folder import Folder
+from lossatlas.model_report.measurements import Subject, measurements
+from lossatlas.model_report.problem import load_problem
+from lossatlas.model_report.settings import PROBES, Settings
+from lossatlas.random_streams import stream
+
+from .conftest import COARSE, PROBLEM
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory) -> Path:
+    """The folder of a whole report, made once."""
+    folder = tmp_path_factory.mktemp("probe")
+    (folder / "digits_problem.py").write_text(PROBLEM)
+    assert main(["probe", f"{folder / 'digits_problem.py'}:problem", "--out", str(folder / "out"), *COARSE]) == 0
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def test_every_probe_leaves_a_result_a_figure_and_a_section(done):
+    out = done / "out"
+    names = {file.stem for file in (out / "results").glob("*.nc")}
+    others = {"connectivity_seed_1", "connectivity_seed_2"}
+    assert names == (set(PROBES) - {"connectivity"}) | others
+    text = (out / "report.md").read_text()
+    page = (out / "report.html").read_text()
+    for name in names:
+        figures = list((out / "figures" / name).glob("*.png"))
+        assert figures, name
+        for figure in figures:
+            assert figure.relative_to(out).as_posix() in text
+            assert figure.relative_to(out).as_posix() in page
+    assert not (out / "failures.json").exists()
+
+
+def test_the_report_says_what_the_results_say(done):
+    text = (done / "out" / "report.md").read_text()
+    spectrum = read_result(done / "out" / "results" / "spectrum.nc").sel(split="train")
+    assert f"largest eigenvalue {float(spectrum.eigenvalues[0]):.4g}"[:26] in text
+    barrier = float(read_result(done / "out" / "results" / "connectivity_seed_1.nc").barrier.sel(split="train"))
+    assert f"The straight path to seed_1 has a barrier of {barrier:#.3g}".rstrip(".") in text.replace("\\", "")
+
+
+def test_the_numbers_are_those_of_the_library(done):
+    """The plane of the report against the probe called by hand."""
+    problem = load_problem(f"{done / 'digits_problem.py'}:problem")
+    losses = problem.losses()
+    theta = losses["train"].theta
+    plane = read_result(done / "out" / "results" / "random_plane.nc")
+    assert np.isclose(float(plane.loss.sel(split="test", alpha=0, beta=0)), float(losses["test"](theta)))
+    line = read_result(done / "out" / "results" / "connectivity_seed_2.nc")
+    other = problem.others(losses["train"])["seed 2"]
+    assert np.isclose(float(line.loss.sel(split="train").isel(alpha=-1)), float(losses["train"](other)))
+
+
+def test_what_is_there_is_not_measured_again(done, capsys):
+    before = files(done / "out")
+    assert main(["probe", f"{done / 'digits_problem.py'}:problem", "--out", str(done / "out"), *COARSE]) == 0
+    assert "measuring: 0 to do" in capsys.readouterr().out
+    assert files(done / "out") == before
+
+
+def test_a_lost_result_is_made_again_byte_for_byte(done, tmp_path):
+    shutil.copytree(done / "out", tmp_path / "out")
+    before = files(tmp_path / "out")
+    for name in ("results/spectrum.nc", "figures/sharpness/sharpness_hist.png"):
+        (tmp_path / "out" / name).unlink()
+    assert main(["probe", f"{done / 'digits_problem.py'}:problem", "--out", str(tmp_path / "out"), *COARSE]) == 0
+    assert files(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("seed", "0.02", "0.03"), "holds a report with weights"),
+        (("data", "[:200], labels[:200]", "[:150], labels[:150]"), "holds a report with"),
+        (("settings", "", ""), "holds a report with settings"),
+    ],
+)
+def test_results_of_two_problems_are_never_mixed(done, tmp_path, change, message, capsys):
+    what, old, new = change
+    (tmp_path / "other.py").write_text(PROBLEM.replace(old, new) if old else PROBLEM)
+    more = ["--seed", "1"] if what == "settings" else []
+    before = files(done / "out")
+    assert main(["probe", f"{tmp_path / 'other.py'}:problem", "--out", str(done / "out"), *COARSE, *more]) == 2
+    assert message in capsys.readouterr().err
+    assert files(done / "out") == before
+
+
+def test_a_folder_of_something_else_is_left_alone(problem_file, tmp_path, capsys):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("x")
+    assert main(["probe", f"{problem_file}:problem", "--out", str(tmp_path / "full")]) == 2
+    assert "is not empty and holds no report" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+
+
+def test_a_probe_that_fails_is_recorded_and_the_others_go_on(problem_file, tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise RuntimeError("no room")
+
+    arguments = [
+        "probe", f"{problem_file}:problem", "--out", str(tmp_path / "out"), *COARSE,
+        "--probes", "sharpness", "random_line",
+    ]  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr("lossatlas.model_report.measurements.epsilon_sharpness", fail)
+        assert main(arguments) == 1
+    assert "failed: sharpness: RuntimeError: no room" in capsys.readouterr().out
+    assert read_json(tmp_path / "out" / "failures.json") == {"sharpness": "RuntimeError: no room"}
+    assert (tmp_path / "out" / "results" / "random_line.nc").is_file()
+    assert "no room" in (tmp_path / "out" / "report.md").read_text()
+    assert main(arguments) == 0
+    assert not (tmp_path / "out" / "failures.json").exists()
+    assert (tmp_path / "out" / "results" / "sharpness.nc").is_file()
+
+
+def test_without_checkpoints_and_solutions_the_rest_is_measured(tmp_path, capsys):
+    text = PROBLEM.split("checkpoints=path")[0].rstrip() + "\n    )\n"
+    (tmp_path / "bare.py").write_text(text)
+    out = tmp_path / "out"
+    arguments = ["probe", f"{tmp_path / 'bare.py'}:problem", "--out", str(out), *COARSE]
+    assert main([*arguments, "--probes", "interpolation", "trajectory_plane", "model_plane", "random_line"]) == 0
+    printed = capsys.readouterr().out
+    for probe in ("interpolation", "trajectory_plane", "model_plane"):
+        assert f"left out: {probe} wants" in printed
+    assert [file.stem for file in (out / "results").glob("*.nc")] == ["random_line"]
+    assert "trajectory_plane" in (out / "report.md").read_text()
+
+
+def test_an_even_number_of_steps_is_refused_before_any_work(problem_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["probe", f"{problem_file}:problem", "--out", str(out), "--steps", "6"]) == 2
+    assert "steps is 6: wanted an odd number" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_the_estimate_counts_what_is_evaluated(problem_file):
+    """The number of evaluations in the table is what the probes ask for, but for what they refine."""
+    problem = load_problem(f"{problem_file}:problem")
+    losses = problem.losses(measuring.TickingLoss)
+    first = losses["train"]
+    settings = Settings(steps=5, draws=2, eigenvalues=2, samples=6)
+    subject = Subject(losses, problem.trajectory(first), problem.others(first), settings)
+    wanted, lacking = measurements(subject)
+    assert not lacking
+    for measurement in wanted:
+        if not measurement.evaluations:
+            continue
+        counted: list[int] = []
+        measuring.TickingLoss.tick = counted.append
+        measurement.measure(stream(0, measurement.name))
+        each = sum(counted) / len(losses)
+        assert measurement.evaluations / 2 <= each <= 2 * measurement.evaluations, measurement.name
+        assert torch.equal(first.theta, losses["train"].theta)
+
+
+def test_a_failing_disk_ends_the_work_with_one_line(problem_file, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(measuring, "write_result", full)
+    arguments = ["probe", f"{problem_file}:problem", "--out", str(tmp_path / "out"), *COARSE, "--probes", "random_line"]
+    assert main(arguments) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert not list(Folder(tmp_path / "out").root.rglob("*.nc"))
