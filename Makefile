@@ -3,21 +3,28 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 OUT ?= reports
 
-.PHONY: install run test lint types imports lock clean
+.PHONY: install run test docs pictures lint types imports lock clean
 
 install: .venv/installed
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 run: install
 	$(BIN)/lossatlas run moons --out $(OUT)
 
-test: lint types imports
+test: lint types imports docs
 	$(BIN)/pytest src tests
+
+# The site, in dist/site; strict about links. `make pictures` draws its pictures again, from the examples.
+docs: install
+	$(BIN)/zensical build --strict --clean
+
+pictures: install
+	$(BIN)/python docs/pictures.py
 
 lint: install
 	$(BIN)/ruff check
@@ -29,7 +36,9 @@ types: install
 imports: install
 	$(BIN)/lint-imports --no-cache
 
-# The lock is what the present environment holds. torch is pinned exactly; see CONTRIBUTING.md before changing it.
+# The lock is what the present environment holds, whole: it is installed without looking for more (backpack, which
+# curvlinops wants, asks for a torchvision that it does not import and that fits no CPU build of torch).
+# torch is pinned exactly; see CONTRIBUTING.md before changing it.
 lock:
 	$(BIN)/python -m pip freeze --exclude-editable --all | grep -vE '^(pip|setuptools)==' | sed 's/+cpu$$//' > requirements.lock
 

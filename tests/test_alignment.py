@@ -82,8 +82,9 @@ def test_inputs_stay_unchanged():
         nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.Linear(3, 2)),
         nn.Sequential(nn.Linear(2, 3, bias=False), nn.Linear(3, 2)),
         nn.Sequential(nn.Conv1d(2, 3, 1), nn.Linear(3, 2)),
+        nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2)),
     ],
-    ids=["no hidden layer", "two hidden layers", "no bias", "convolution"],
+    ids=["no hidden layer", "two hidden layers", "no bias", "convolution", "batch norm"],
 )
 def test_another_architecture_is_an_error(module):
     layout = Layout.of(module)

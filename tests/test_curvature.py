@@ -103,6 +103,56 @@ def test_a_convolution_with_batch_norm(generator):
     assert torch.allclose(dense_hessian(loss, theta), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("budget", [0, 2**30], ids=["rebuilt", "kept"])
+def test_a_block_of_parameters_is_a_diagonal_block_of_the_whole(network, ragged, moons, generator, monkeypatch, budget):
+    """Whatever parameters, with the penalty of all of them in the loss."""
+    monkeypatch.setattr(curvature_module, "KEPT_BYTES", budget)
+    loss = Loss.of(network, ragged, nn.CrossEntropyLoss(), penalty=lambda theta: (theta**3).sum() + theta.prod())
+    theta = torch.randn(loss.layout.size, generator=generator, dtype=torch.float64)
+
+    def whole(vector):
+        output = functional_call(network, loss.layout.unflatten(vector), (moons[0],))
+        return nn.functional.cross_entropy(output, moons[1]) + (vector**3).sum() + vector.prod()
+
+    expected = hessian(whole)(theta)
+    for names in (["2.weight"], ["4.bias", "0.weight"], loss.layout.names):
+        where = torch.cat(
+            [torch.arange(len(theta))[loss.layout.slices[name]] for name in loss.layout.only(names).names]
+        )
+        found = Hessian(loss, theta, names)(torch.eye(len(where), dtype=torch.float64))
+        assert torch.allclose(found, expected[where][:, where], rtol=1e-9, atol=1e-12)
+
+
+def test_a_block_costs_less_than_the_whole(generator):
+    """The graph of the last layer's curvature has no node of the layers before it."""
+    layers = [part for _ in range(6) for part in (nn.Linear(4, 4), nn.Tanh())]
+    network = nn.Sequential(*layers, nn.Linear(4, 2)).double()
+    x = torch.randn(7, 4, generator=generator, dtype=torch.float64)
+    loss = Loss.of(network, (x, torch.zeros(7, dtype=torch.int64)), nn.CrossEntropyLoss())
+
+    def nodes(names):
+        (gradient,) = Hessian(loss, loss.theta, names)._kept
+        seen, open_ = set(), [gradient.grad_fn]
+        while open_:
+            node = open_.pop()
+            if node is not None and node not in seen:
+                seen.add(node)
+                open_ += [other for other, _ in node.next_functions]
+        return len(seen)
+
+    whole, first, last = nodes(None), nodes(["0.weight"]), nodes(["12.weight"])
+    assert last < 0.2 * whole
+    assert first < 0.8 * whole
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [(["9.weight"], r"\['9.weight'\]: wanted some of 0.weight"), ([], "no name")]
+)
+def test_a_block_of_other_parameters_is_an_error(loss, theta, names, text):
+    with pytest.raises(ValueError, match=text):
+        Hessian(loss, theta, names)
+
+
 def test_linear_regression_has_a_known_hessian(generator):
     x = torch.randn(13, 4, generator=generator, dtype=torch.float64)
     y = torch.randn(13, 1, generator=generator, dtype=torch.float64)

@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from lossatlas.directions import cosine, orthogonalize, principal_directions, random_directions
+from lossatlas.directions import (
+    cosine,
+    orthogonalize,
+    plane_through,
+    principal_directions,
+    project,
+    random_directions,
+)
 from lossatlas.parameters import Layout
 
 
@@ -172,3 +179,63 @@ def test_a_straight_path_has_no_plane(generator, dtype):
 def test_a_path_that_stands_still_has_no_plane():
     with pytest.raises(ValueError, match="span fewer than 2"):
         principal_directions(torch.ones(4, 3), torch.ones(3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_plane_through_three_points_is_that_of_garipov_and_others(generator, dtype):
+    """u along w₂ − w₁, v the rest of w₃ − w₁, both of length 1, written out in numpy."""
+    points = torch.randn(3, 40, generator=generator, dtype=torch.float64).to(dtype)
+    origin, axes, shares = plane_through(points)
+    one, two, three = points.double().numpy()
+    u = (two - one) / np.linalg.norm(two - one)
+    v = (three - one) - ((three - one) @ u) * u
+    np.testing.assert_array_equal(origin, one)
+    np.testing.assert_allclose(axes, [u, v / np.linalg.norm(v)], rtol=1e-9, atol=1e-12)
+    assert float(shares.sum()) == pytest.approx(1, abs=1e-12)
+
+
+def test_more_points_have_the_plane_of_their_centred_principal_components(generator):
+    from sklearn.decomposition import PCA
+
+    points = torch.randn(6, 40, generator=generator, dtype=torch.float64) + 5
+    origin, axes, shares = plane_through(points)
+    fitted = PCA(2, svd_solver="full").fit(points.numpy())
+    np.testing.assert_allclose(origin, fitted.mean_, rtol=1e-12)
+    np.testing.assert_allclose(np.abs((axes.numpy() * fitted.components_).sum(1)), 1, rtol=1e-10)
+    np.testing.assert_allclose(shares, fitted.explained_variance_ratio_, rtol=1e-10)
+    assert (axes @ (points[0] - origin) > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("weights", [(0.0, 1.0, 0.4), (0.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.0, 1.0, 0.2, 3.0)])
+@pytest.mark.parametrize("apart", [10.0, 1e-4])
+def test_points_on_a_line_span_no_plane_and_rounding_makes_none(generator, dtype, weights, apart):
+    start, way = torch.randn(2, 500, generator=generator, dtype=torch.float64)
+    points = torch.stack([start + apart * weight * way for weight in weights]).to(dtype)
+    with pytest.raises(ValueError, match=f"the {len(weights)} points lie on one line: wanted three"):
+        plane_through(points)
+
+
+def test_a_thin_triangle_still_spans_a_plane():
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 1e-4]], dtype=torch.float64)
+    _, axes, _ = plane_through(points)
+    np.testing.assert_allclose(axes, np.eye(2), atol=1e-12)
+
+
+def test_a_plane_wants_three_finite_points():
+    with pytest.raises(ValueError, match=r"got points of shape \(2, 5\): wanted \(m, P\) with m of at least 3"):
+        plane_through(torch.eye(2, 5))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        plane_through(torch.eye(3, 5) / 0)
+
+
+def test_projections_are_least_squares_and_the_rest_is_the_sine_of_the_angle(generator):
+    points = torch.randn(7, 20, generator=generator, dtype=torch.float64)
+    origin = torch.randn(20, generator=generator, dtype=torch.float64)
+    axes = torch.linalg.qr(torch.randn(20, 2, generator=generator, dtype=torch.float64)).Q.T
+    coordinates, off = project(points, origin, axes)
+    solution, squares, *_ = np.linalg.lstsq(axes.T.numpy(), (points - origin).T.numpy(), rcond=None)
+    np.testing.assert_allclose(coordinates, solution.T, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(off, np.sqrt(squares) / np.linalg.norm(points - origin, axis=1), rtol=1e-10)
+    within = torch.stack([origin, origin + 3 * axes[0] - axes[1]])
+    np.testing.assert_allclose(project(within, origin, axes)[1], 0, atol=1e-12)

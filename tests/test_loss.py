@@ -10,7 +10,7 @@ from torch.nn.utils import vector_to_parameters
 
 from lossatlas import loss as loss_module
 from lossatlas import stacked
-from lossatlas.curvature import dense_hessian
+from lossatlas.curvature import Hessian, dense_hessian
 from lossatlas.loss import Loss, accuracy
 from lossatlas.paths import Affine, centered
 
@@ -328,3 +328,73 @@ def test_small_chunks_are_evaluated_one_by_one_to_the_same_values(mlp, moons, th
 def test_class_weights_follow_the_precision(mlp, moons):
     loss = Loss.of(mlp.float(), (moons[0].float(), moons[1]), nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0])))
     assert loss.to(torch.float64)(loss.theta).item() == pytest.approx(loss(loss.theta).item(), rel=1e-6)
+
+
+# What goes wrong at the first try --------------------------------------------------------------------------------
+
+X, Y = torch.ones(3, 2), torch.zeros(3, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"module": nn.Linear}, "the module is the class Linear: wanted an nn.Module"),
+        ({"module": {"weight": X}}, "the module is a dict: wanted an nn.Module, with its weights loaded"),
+        ({"criterion": nn.CrossEntropyLoss},
+         r"the criterion is the class CrossEntropyLoss: wanted an instance, CrossEntropyLoss\(\)"),
+        ({"criterion": "mse"}, "the criterion is a str: wanted a function of output and target"),
+        ({"metrics": [accuracy]}, r'metrics is a list: wanted functions by name, \{"accuracy": lossatlas.accuracy\}'),
+        ({"metrics": {"hits": 1.0}}, "hits is a float: wanted a function"),
+        ({"metrics": {"penalty": accuracy}}, "a metric is called 'penalty': wanted another name than loss, penalty"),
+        ({"forward": lambda module, batch: module(batch[0])}, r"forward= gives float32 \(3, 2\): wanted \(output"),
+        ({"device": "gpu"}, "device is 'gpu', which cannot be had here: "),
+    ],
+)  # fmt: skip
+def test_what_is_of_the_wrong_kind_is_said_at_once(changes, text):
+    given = {"module": nn.Linear(2, 2), "data": (X, Y), "criterion": nn.CrossEntropyLoss(), **changes}
+    with pytest.raises(ValueError, match=text):
+        Loss.of(given.pop("module"), given.pop("data"), given.pop("criterion"), **given)
+
+
+@pytest.mark.parametrize("wrong", [nn.Linear(2, 2), nn.Linear(2, 2).state_dict(), np.zeros(6), [0.0] * 6])
+def test_a_point_that_is_no_tensor(wrong):
+    loss = Loss.of(nn.Linear(2, 2), (X, Y), nn.CrossEntropyLoss())
+    for call in (loss, loss.gradient, lambda theta: Hessian(loss, theta)):
+        with pytest.raises(
+            ValueError, match=rf"θ is a {type(wrong).__name__}: wanted a flat tensor; loss.layout.theta_of"
+        ):
+            call(wrong)
+
+
+def test_derivatives_are_taken_at_one_point(loss, theta):
+    for call in (loss.gradient, lambda theta: Hessian(loss, theta), lambda theta: next(loss.batch_losses(theta))):
+        with pytest.raises(ValueError, match=r"θ has shape \(3, 27\), a stack of points: wanted one, \(27,\)"):
+            call(theta.repeat(3, 1))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "forward"),
+    [
+        (lambda output, target: nn.functional.cross_entropy(output, target).item(), None),
+        (lambda output, target: (output.argmax(1) != target).float().mean(), None),
+        (nn.CrossEntropyLoss(), lambda module, batch: (module(batch[0]).detach(), batch[1])),
+    ],
+    ids=["item", "argmax", "detach"],
+)
+def test_a_loss_that_autograd_cannot_follow_is_no_flat_landscape(criterion, forward):
+    """It has values, but a gradient or Hessian of zeros would be wrong."""
+    loss = Loss.of(nn.Linear(2, 2), (X, Y), criterion, forward=forward, memory=1)
+    assert torch.isfinite(loss(loss.theta))
+    for call in (loss.gradient, lambda theta: Hessian(loss, theta)):
+        with pytest.raises(ValueError, match="the loss has no derivative in θ: wanted one that autograd can follow"):
+            call(loss.theta)
+
+
+def test_inference_mode_records_no_derivatives(loss, mlp, moons):
+    before = loss(loss.theta)
+    with torch.inference_mode():
+        assert torch.equal(loss(loss.theta), before)
+        with pytest.raises(ValueError, match=r"inside torch\.inference_mode\(\) nothing can be differentiated"):
+            loss.gradient(loss.theta)
+        with pytest.raises(ValueError, match=r"inside torch\.inference_mode"):
+            Loss.of(mlp, moons, nn.CrossEntropyLoss())

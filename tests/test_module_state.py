@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from lossatlas import random_plane
+from lossatlas import interpolate, random_plane
 from lossatlas.curvature import Hessian
 from lossatlas.loss import Loss
 from lossatlas.paths import Segment
@@ -117,7 +117,7 @@ def test_the_choice_is_in_the_result(resnet, theta, buffers):
 
 
 def test_another_choice_is_an_error(resnet):
-    with pytest.raises(ValueError, match=r"buffers is 'running': wanted one of \('stored', 'batch', 're-estimated'\)"):
+    with pytest.raises(ValueError, match=r"buffers is 'running': wanted one of \('stored', 'interpolated', 'batch', "):
         Loss.of(resnet[0], resnet[1:], CRITERION, buffers="running")
 
 
@@ -153,6 +153,129 @@ def test_values_gradient_and_curvature_are_all_of_eval_mode_and_write_no_statist
     ahead, here, behind = loss(torch.stack([theta + 1e-3 * v, theta, theta - 1e-3 * v]))
     assert product == pytest.approx(float(ahead - 2 * here + behind) / 1e-6, rel=1e-3)
     assert state(loss.module) == before
+
+
+# Interpolated along with the weights ----------------------------------------------------------------------------
+
+
+def trained(number, dtype=torch.float64):
+    """A ResNet a few steps into training, in eval mode, with its data."""
+    _, x, y = build("resnet")
+    x = x.to(dtype)
+    with torch.random.fork_rng():
+        torch.manual_seed(number)
+        module = ResNet().to(dtype)
+    optimizer = torch.optim.SGD(module.parameters(), 0.1)
+    for _ in range(6):
+        optimizer.zero_grad()
+        CRITERION(module(x), y).backward()
+        optimizer.step()
+    return module.eval(), x, y
+
+
+def mixed(models, weights):
+    """A model whose floating-point entries of the state dict are the weighted sum of the models'."""
+    states = [model.state_dict() for model in models]
+    module = copy.deepcopy(models[0])
+    module.load_state_dict({
+        name: sum(weight * state[name] for weight, state in zip(weights, states, strict=True))
+        if entry.is_floating_point()
+        else entry
+        for name, entry in states[0].items()
+    })  # fmt: skip
+    return module
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("as_states", [False, True], ids=["modules", "state dicts"])
+def test_statistics_go_along_from_one_model_to_another(dtype, as_states):
+    (a, x, y), (b, *_) = trained(0, dtype), trained(1, dtype)
+    batches = ragged(x, y)
+    between = [model.state_dict() if as_states else model for model in (a, b)]
+    loss = Loss.of(a, batches, CRITERION, buffers="interpolated", between=between)
+    result = interpolate(loss, loss.layout.theta_of(a), loss.layout.theta_of(b), steps=5)
+    for alpha in (0.0, 1.0):  # exactly each model's own loss in eval mode
+        assert float(result.loss.sel(alpha=alpha)) == mean_loss((a, b)[int(alpha)], batches)
+    rounding = 1e-12 if dtype == torch.float64 else 2e-6
+    for alpha in (0.25, 0.5, 0.75):
+        by_hand = mean_loss(mixed((a, b), (1 - alpha, alpha)), batches)
+        assert float(result.loss.sel(alpha=alpha)) == pytest.approx(by_hand, rel=rounding)
+    stored = interpolate(Loss.of(a, batches, CRITERION), loss.layout.theta_of(a), loss.layout.theta_of(b), steps=5)
+    assert abs(float(stored.loss[2] - result.loss[2])) > 1e-3
+    assert (result.attrs["buffers"], result.attrs["between"]) == ("interpolated", 2)
+
+
+def test_statistics_of_three_models_in_their_plane():
+    models = [trained(number)[0] for number in range(3)]
+    _, x, y = trained(0)
+    loss = Loss.of(models[2], ragged(x, y), CRITERION, buffers="interpolated", between=models)
+    thetas = torch.stack([loss.layout.theta_of(model) for model in models])
+    for weights in [*torch.eye(3).tolist(), [0.2, 0.5, 0.3], [1.3, -0.2, -0.1]]:
+        expected = mean_loss(mixed(models, weights), ragged(x, y))
+        assert loss(torch.tensor(weights, dtype=torch.float64) @ thetas).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_step_at_right_angles_to_the_models_leaves_the_statistics(generator):
+    (a, x, y), (b, *_) = trained(0), trained(1)
+    loss = Loss.of(a, (x, y), CRITERION, buffers="interpolated", between=(a, b))
+    start, end = loss.layout.theta_of(a), loss.layout.theta_of(b)
+    step = torch.randn(len(start), generator=generator, dtype=torch.float64)
+    step -= (step @ (end - start)) / (end - start).square().sum() * (end - start)
+    held = placed(a, start + 0.1 * step)
+    assert loss(start + 0.1 * step).item() == pytest.approx(mean_loss(held, [(x, y)]), rel=1e-12)
+
+
+def test_derivatives_hold_interpolated_statistics_fixed():
+    (a, x, y), (b, *_) = trained(0), trained(1)
+    loss = Loss.of(a, ragged(x, y), CRITERION, buffers="interpolated", between=(a, b))
+    middle = mixed((a, b), (0.5, 0.5))
+    fixed = Loss.of(middle, ragged(x, y), CRITERION)
+    assert torch.allclose(loss.gradient(fixed.theta), fixed.gradient(fixed.theta), rtol=1e-9, atol=1e-13)
+    v = torch.eye(loss.layout.size, dtype=torch.float64)[5:7]
+    assert torch.allclose(Hessian(loss, fixed.theta)(v), Hessian(fixed, fixed.theta)(v), rtol=1e-9, atol=1e-12)
+    single = loss.to(torch.float32)
+    assert single(fixed.theta).item() == pytest.approx(loss(fixed.theta).item(), rel=1e-5)
+
+
+def test_buffers_that_are_no_statistics_go_along_too(moons):
+    """A state that the forward also writes to."""
+
+    def made(value):
+        module, *_ = build("counting")
+        module.calls.fill_(value)
+        with torch.no_grad():
+            module.linear.bias.add_(value)
+        return module
+
+    a, b = made(0.0), made(4.0)
+    y = torch.zeros(37, dtype=torch.int64)
+    loss = Loss.of(a, [(moons[0][:20], y[:20]), (moons[0][20:], y[20:])], CRITERION, buffers="interpolated",
+                   between=(a, b))  # fmt: skip
+    middle = (loss.layout.theta_of(a) + loss.layout.theta_of(b)) / 2
+    output = nn.functional.linear(moons[0], a.linear.weight, a.linear.bias + 2) * 3  # calls: 2, and then one more
+    assert loss(middle).item() == pytest.approx(CRITERION(output, y).item(), rel=1e-12)
+    assert sum(float(share) for share in loss.batch_losses(middle)) == pytest.approx(loss(middle).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (lambda a, b: {"buffers": "interpolated"}, "buffers is 'interpolated' and between is missing: wanted both"),
+        (lambda a, b: {"between": (a, b)}, "buffers is 'stored' and between is given: wanted both"),
+        (lambda a, b: {"buffers": "interpolated", "between": [a]}, "between holds 1 models: wanted two at least"),
+        (lambda a, b: {"buffers": "interpolated", "between": [a, a]}, "the models of between have the same weights"),
+        (lambda a, b: {"buffers": "interpolated", "between": [a, b, mixed((a, b), (0.4, 0.6))]}, "lie on one line"),
+        (lambda a, b: {"buffers": "interpolated", "between": [a, nn.Linear(2, 2)]}, r"model 1 of .* no \['stem"),
+        (lambda a, b: {"buffers": "interpolated", "between": [a, dict(b.named_parameters())]}, "running_mean"),
+        (lambda a, b: {"buffers": "interpolated", "between": [a, b], "params": "head.*"},
+         r"models of between differ in \['stem.0.weight', .*, which θ does not hold"),
+        (lambda a, b: {"buffers": "interpolated", "between": [a, mixed((a, b), (0.0, float("nan")))]}, "NaN or infin"),
+    ],
+)  # fmt: skip
+def test_models_whose_statistics_cannot_be_interpolated(options, text):
+    (a, x, y), (b, *_) = trained(0), trained(1)
+    with pytest.raises(ValueError, match=text):
+        Loss.of(a, (x, y), CRITERION, **options(a, b))
 
 
 # Untouched -----------------------------------------------------------------------------------------------------

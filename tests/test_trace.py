@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lossatlas import trace as trace_module
 from lossatlas.trace import hutch_pp, trace
 
 
@@ -57,6 +58,24 @@ def test_rough_products_are_used_as_long_as_their_rounding_is_below_the_error():
     assert found == pytest.approx((value, error), rel=1e-4)
     bad = trace(exact, 83, samples=20, generator=seed(), rough=lambda block: 1.5 * block @ SKEWED)
     assert bad == (value, error)
+
+
+def test_large_vectors_are_multiplied_a_few_at_a_time_to_the_same_estimate(monkeypatch):
+    rows, top = [], torch.linalg.eigh(SKEWED).eigenvectors[:, -3:].T
+
+    def product(block):
+        rows.append(len(block))
+        return block @ SKEWED
+
+    expected = trace(product, 83, samples=7, generator=seed(), deflate=top)
+    monkeypatch.setattr(trace_module, "TOGETHER", 200)  # entries: two vectors of 83
+    found = trace(product, 83, samples=7, generator=seed(), deflate=top)
+    monkeypatch.setattr(trace_module, "TOGETHER", 20)
+    single = trace(product, 83, samples=7, generator=seed(), deflate=top)
+    assert rows == [3, 7, 3, 2, 2, 2, 1, 3, *[1] * 7]
+    assert np.allclose([found, single], expected, rtol=1e-12)
+    single_precision = trace(lambda block: block @ SKEWED.float(), 83, samples=7, generator=seed(), deflate=top.float())
+    assert np.allclose(single_precision, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("sketch", [0, 8], ids=["hutchinson", "hutch++"])

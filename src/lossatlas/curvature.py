@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -14,20 +14,33 @@ from lossatlas.loss import Loss
 
 Graph = TypeVar("Graph")
 
+# Single precision first, where it pays: with fewer parameters a product is mostly the calling of operations, and below
+# this tolerance the rounding of the products shows in the residuals.
+MIXED_PARAMETERS = 1000
+MIXED_TOL = 1e-5
+
 KEPT_BYTES = 2**30  # of the graphs of the gradient that are kept between products
 
 
 class Hessian:
     """V -> V H at one point by double backpropagation (Pearlmutter 1994): rows `(k, P)` -> `(k, P)`.
 
+    With `params`, names of `loss.layout`, H is their diagonal block and P their number of entries; the other parameters
+    stay at θ. The graph then holds no more than what leads to the block, so that a product costs less.
+
     The graph of the gradient is built once and kept, for all batches of data when they take at most `KEPT_BYTES`
     together, and always for a single batch; otherwise it is built anew for each call, one batch at a time.
     """
 
-    def __init__(self, loss: Loss, theta: Tensor) -> None:
-        loss.layout.check(theta)
+    def __init__(self, loss: Loss, theta: Tensor, params: Sequence[str] | None = None) -> None:
+        loss.layout.check(theta, single=True)
         self._loss = loss
-        self._leaf = theta.detach().to(loss.theta, copy=True).requires_grad_()
+        point = theta.detach().to(loss.theta, copy=True)
+        if params is None:
+            self._block, self._others, self._leaf = None, {}, point.requires_grad_()
+        else:
+            self._block, self._others = loss.layout.only(params), loss.layout.unflatten(point)
+            self._leaf = self._block.flatten(self._others).requires_grad_()
         self._kept = _kept(self._gradients(), loss.batches)
 
     def __call__(self, vectors: Tensor) -> Tensor:
@@ -44,7 +57,8 @@ class Hessian:
 
     @torch.enable_grad()
     def _gradients(self) -> Iterator[Tensor]:
-        for share in self._loss.batch_losses(self._leaf):
+        point = self._leaf if self._block is None else self._others | self._block.unflatten(self._leaf)
+        for share in self._loss.batch_losses(point):
             if share.requires_grad:
                 yield torch.autograd.grad(share, self._leaf, create_graph=True)[0]
 
@@ -58,7 +72,7 @@ class GaussNewton:
     """
 
     def __init__(self, loss: Loss, theta: Tensor) -> None:
-        loss.layout.check(theta)
+        loss.layout.check(theta, single=True)
         self._loss = loss
         self._leaf = theta.detach().to(loss.theta, copy=True).requires_grad_()
         self._kept = _kept(self._factors(), loss.batches)
@@ -107,6 +121,12 @@ def scaled(product: Product, scale: Tensor) -> Product:
 def dense_hessian(loss: Loss, theta: Tensor) -> Tensor:
     """The whole Hessian, `(P, P)`, at the cost of P products."""
     return Hessian(loss, theta)(torch.eye(loss.layout.size, dtype=loss.dtype))
+
+
+def pays_in_single(loss: Loss, size: int, dtype: torch.dtype, tol: float) -> bool:
+    """Whether eigenvalues wanted in `dtype` to `tol`, of a matrix of `size`, are sought in float32 first."""
+    lower = dtype is torch.float64 and loss.dtype is torch.float32
+    return lower and size > MIXED_PARAMETERS and tol >= MIXED_TOL
 
 
 def rows_at_once(loss: Loss) -> int:

@@ -1,4 +1,4 @@
-"""Directions in parameter space: random ones with the scale of the network, and those of a trajectory."""
+"""Directions in parameter space: random ones with the scale of the network, and those of given points."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lossatlas.parameters import Layout
 Normalization = Literal["filter", "layer", "none"]
 Biases = Literal["zero", "layer"]
 
+FLAT = 1e-5  # of the longest extent of some points: with less across it they lie on a line, to float32's rounding
 KEPT_BYTES = 2**28  # of directions in float64 that `Surroundings` keeps: 100 of 330,000 parameters
 
 
@@ -152,6 +153,55 @@ def principal_directions(points: Tensor, origin: Tensor, count: int = 2) -> tupl
     axes = torch.linalg.qr(axes.T).Q.T  # once more orthonormal, for what the square root lost
     signs = torch.where(axes @ differences[0] < 0, -1.0, 1.0).double()
     return axes * signs[:, None], values[:count] / values.sum()
+
+
+def plane_through(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The plane through three points, or of best fit to more: origin `(P,)`, axes `(2, P)`, shares of variance `(2,)`.
+
+    Three: the origin is the first, the first axis leads to the second, and the third has a positive second coordinate
+    (Gram-Schmidt on w₂ − w₁ and w₃ − w₁, as for figure 1 of Garipov et al. 2018). More: the origin is their mean, the
+    axes are the two principal directions about it, with the first point at positive coordinates. The axes are
+    orthonormal; the shares are those of the points' variance about their mean. `(m, P)` -> all in float64.
+
+    Raises ValueError when the points lie on one line, to rounding.
+
+    >>> origin, axes, shares = plane_through(torch.tensor([[1.0, 1.0, 0.0], [3.0, 1.0, 0.0], [1.0, 1.0, 5.0]]))
+    >>> axes.tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    if points.ndim != 2 or len(points) < 3:
+        raise ValueError(f"got points of shape {tuple(points.shape)}: wanted (m, P) with m of at least 3, for a plane")
+    if not bool(torch.isfinite(points).all()):
+        raise ValueError("a point of the plane has parameters that are NaN or infinite: wanted finite ones")
+    mean = points.double().mean(0)
+    differences = points - mean  # (m, P), in float64
+    extents = torch.linalg.eigvalsh(differences @ differences.T).clamp(min=0).sqrt()
+    rounding = 4 * torch.finfo(points.dtype).eps * float(points.norm(dim=-1).max())
+    if not float(extents[-2]) > max(FLAT * float(extents[-1]), rounding):
+        raise ValueError(f"the {len(points)} points lie on one line: wanted three at least that span a plane")
+    if len(points) == 3:
+        origin = points[0].double()
+        axes = torch.nn.functional.normalize(orthogonalize(points[1:] - origin), dim=-1)
+    else:
+        origin, (axes, _) = mean, principal_directions(points, mean)
+    return origin, axes, (differences @ axes.T).square().sum(0) / differences.square().sum()
+
+
+def project(points: Tensor, origin: Tensor, axes: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates on orthonormal axes `(k, P)` about an origin, and how far off their span each point lies.
+
+    The distance from the span is relative to that from the origin: 0 within it and at the origin, 1 at right angles.
+    `(n, P)` -> `(n, k)`, `(n,)`, in float64 on the CPU, from one point at a time.
+    """
+    axes = axes.double()
+    coordinates, off = [], []
+    for point in points:
+        difference = point.double() - origin
+        place = axes @ difference
+        length = difference.norm().clamp(min=torch.finfo(torch.float64).tiny)
+        coordinates.append(place)
+        off.append((difference - place @ axes).norm() / length)
+    return torch.stack(coordinates).cpu(), torch.stack(off).cpu()
 
 
 def _scale(draws: Tensor, weight: Tensor, normalize: Normalization, biases: Biases) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 Product = Callable[[Tensor], Tensor]
 
+BASIS_BYTES = 2**31  # of the basis before a restart: 16,000 rows of 2x100, 64 of 4 million parameters in float64
+
 NEGLIGIBLE = 1e-13  # of the largest |λ|: what remains of a product after orthogonalisation is rounding below this
 
 
@@ -43,6 +45,7 @@ def extremal_eigenpairs(
     initial: Tensor | None = None,
     rough: Product | None = None,
     device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float64,
 ) -> Eigenpairs:
     """The `largest` largest and `smallest` smallest eigenvalues by block Lanczos with thick restarts.
 
@@ -62,6 +65,7 @@ def extremal_eigenpairs(
             is the first vector of the start; the others stay random, so that nothing new can be overlooked.
         rough: the same product with less precision, and cheaper. The steps are done with it, then the pairs and their
             residuals are computed anew with `product`; where those do not meet `tol`, `product` goes on from there.
+        dtype: of the basis, and so of the vectors; float32 halves the memory where the products are no finer.
         block: vectors at the start. 2 costs about a fifth more products than 1, which would need a second run to
             tell equal eigenvalues (measured on trained networks, docs/architecture.md).
 
@@ -82,13 +86,13 @@ def extremal_eigenpairs(
         raise ValueError(f"max_products is {max_products}: {wanted} eigenvalues take at least as many")
     spent = 0
     if rough is not None and max_products >= 3 * wanted:
-        search = _Search(rough, size, largest, smallest, block, generator, initial, device)
+        search = _Search(rough, size, largest, smallest, block, generator, initial, device, dtype)
         search.run(tol / 2, max_products - 2 * wanted)
         spent = search.products + wanted
         initial, pairs = _checked(product, search, spent, tol)
         if pairs.converged or not search.settled:
             return pairs
-    search = _Search(product, size, largest, smallest, block, generator, initial, device)
+    search = _Search(product, size, largest, smallest, block, generator, initial, device, dtype)
     search.run(tol, max_products - spent)
     values, _, residuals = search.picked()
     return _pairs(values, search.vectors(), residuals, largest, spent + search.products, tol * search.scale)
@@ -98,6 +102,7 @@ def _checked(product: Product, search: _Search, products: int, tol: float) -> tu
     """The pairs found, by Rayleigh and Ritz on the span of their vectors with another product."""
     vectors = search.vectors()
     images = product(vectors).double()
+    vectors = vectors.double()
     values, rotation = torch.linalg.eigh((images @ vectors.T).cpu())
     order = torch.cat([torch.arange(len(values) - 1, search.smallest - 1, -1), torch.arange(search.smallest)])
     values, rotation = values[order], rotation[:, order].T.to(vectors)
@@ -126,13 +131,17 @@ class _Search:
 
     def __init__(
         self, product: Product, size: int, largest: int, smallest: int, block: int, generator: torch.Generator,
-        initial: Tensor | None, device: torch.device | str,
+        initial: Tensor | None, device: torch.device | str, dtype: torch.dtype,
     ) -> None:  # fmt: skip
         self.product, self.size, self.generator = product, size, generator
         self.largest, self.smallest, self.wanted = largest, smallest, largest + smallest
         self.block = min(block if initial is None else max(block, 2), size)
-        self.limit = min(size, 2 * self.wanted + 60)  # rows done before a restart
-        self.basis = torch.zeros(self.limit + 2 * self.block, size, dtype=torch.float64, device=device)
+        room = BASIS_BYTES // (size * dtype.itemsize)
+        least = self.wanted + 2 * self.block + 4  # with fewer a restart would throw away what was just found
+        self.limit = min(size, 2 * self.wanted + 60, max(room, least))  # rows done before a restart
+        ends = 2 if largest and smallest else 1
+        self.spare = max(1, min(10, (self.limit - least) // (2 * ends)))  # kept at a restart beside what is wanted
+        self.basis = torch.zeros(self.limit + 2 * self.block, size, dtype=dtype, device=device)
         self.projected = torch.zeros(len(self.basis), len(self.basis), dtype=torch.float64)
         self.done = self.known = self.products = self.steps = 0
         self.settled = False
@@ -175,11 +184,11 @@ class _Search:
         return self._rotate(self.rotation[:, self.picked()[1]])
 
     def _rotate(self, rotation: Tensor) -> Tensor:
-        return rotation.T.to(self.basis.device) @ self.basis[: self.done]
+        return rotation.T.to(self.basis) @ self.basis[: self.done]
 
     def _advance(self, count: int) -> None:
         """The images of the next `count` pending rows; what of them is new becomes pending."""
-        images = self.product(self.basis[self.done : self.done + count]).double()
+        images = self.product(self.basis[self.done : self.done + count]).to(self.basis)
         self.products += count
         self.steps += 1
         if not torch.isfinite(images).all():
@@ -213,7 +222,7 @@ class _Search:
         first = rows @ basis.T
         rows = torch.addmm(rows, first, basis, alpha=-1)
         second = rows @ basis.T
-        return (first + second).cpu(), torch.addmm(rows, second, basis, alpha=-1)
+        return (first + second).double().cpu(), torch.addmm(rows, second, basis, alpha=-1)
 
     def _add_random(self, count: int) -> None:
         count = min(count, self.size - self.known)
@@ -248,9 +257,9 @@ class _Search:
         self._add_random(1)
 
     def _restart(self) -> None:
-        """Keep the Ritz vectors at the wanted ends, ten more than wanted, and all that is pending."""
-        bottom = self.smallest + 10 if self.smallest else 0
-        top = self.largest + 10 if self.largest else 0
+        """Keep the Ritz vectors at the wanted ends, some more than wanted, and all that is pending."""
+        bottom = self.smallest + self.spare if self.smallest else 0
+        top = self.largest + self.spare if self.largest else 0
         places = torch.cat([torch.arange(bottom), torch.arange(self.done - top, self.done)])
         kept, pending = len(places), self.known - self.done
         outside = self.projected[self.done : self.known, : self.done] @ self.rotation[:, places]

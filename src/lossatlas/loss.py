@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.batches import Batch, Batches, read
+from lossatlas.between import Between
 from lossatlas.criteria import (
     Averaging,
     Criterion,
@@ -26,7 +27,8 @@ from lossatlas.criteria import (
     target_of,
 )
 from lossatlas.first_pass import first_pass, warn_of_numbers
-from lossatlas.module_state import Buffers, ModuleState, private_copy, untouched_randomness
+from lossatlas.given import check_kinds, check_recording
+from lossatlas.module_state import Buffers, ModuleState, Point, private_copy, untouched_randomness
 from lossatlas.parameters import Layout
 from lossatlas.penalty import Penalty
 from lossatlas.stacked import Stacked
@@ -92,6 +94,7 @@ class Loss:
         weight_decay: float = 0.0,
         penalty: Callable[[Tensor], Tensor] | None = None,
         buffers: Buffers = "stored",
+        between: Sequence[nn.Module | Mapping[str, Tensor]] | None = None,
         batch_size: int | None = None,
         reduction: Reduction | None = None,
         weigh_by: WeighBy | None = None,
@@ -113,8 +116,11 @@ class Loss:
                 frozen ones too unless `include_frozen`.
             weight_decay, penalty: λ of a term λ‖θ‖²/2, and any other function of θ `(P,)`. `evaluate` keeps "loss",
                 "penalty" and their sum "objective" apart; calls, gradient and curvature are those of the objective.
-            buffers: statistics of batch norms: "stored" in the module; of each "batch", which must then be as in
-                training; or "re-estimated" from the data at every point (one more pass; derivatives hold them fixed).
+            buffers: statistics of batch norms: "stored" in the module; "interpolated" between models along with their
+                weights; of each "batch", which must then be as in training; or "re-estimated" from the data at every
+                point (one more pass). Derivatives hold interpolated and re-estimated ones fixed.
+            between: for "interpolated", two models or more, or their state dicts: each has its own statistics at its
+                own weights (`layout.theta_of`), and between them they are linear in θ; see `between.Between`.
             batch_size: larger batches are cut, for less memory.
             reduction: "mean" or "sum" over a batch; read from the criterion where it says.
             weigh_by: what batch means are weighted by: "examples"; "tokens", targets that are not `ignore_index` (or
@@ -132,6 +138,7 @@ class Loss:
         >>> loss(torch.tensor([1.0, 2.0, 0.5])).item()
         12.25
         """
+        check_kinds(module, criterion, metrics)
         if memory is not None and memory < 1:
             raise ValueError(f"memory is {memory}: wanted a number of bytes from 1 up")
         layout = Layout.of(module, params, include_frozen=include_frozen)
@@ -140,7 +147,9 @@ class Loss:
         summed = reduction_of(measure.criterion, reduction) == "sum"
         with untouched_randomness(getattr(data, "generator", None)):
             batches = read(data, batch_size)
-            state = ModuleState(private_copy(module, device), layout, forward or supervised, buffers)
+            copied = private_copy(module, device)
+            models = None if between is None else Between(layout, copied, between)
+            state = ModuleState(copied, layout, forward or supervised, buffers, models)
             place = next(state.module.parameters()).device
             measure = measure.to(place)
             kept = Batches(batches, place, budget=_budget(memory, place))
@@ -150,7 +159,7 @@ class Loss:
             else:  # only a pass over the data tells
                 targets = state.targets(kept)
             averaging = Averaging.of(batches, targets, measure, weigh_by, summed)
-        attrs = {"buffers": buffers, "weighted_by": averaging.weighted_by, **_choices(params, terms)}
+        attrs = {"buffers": buffers, "weighted_by": averaging.weighted_by, **_choices(params, terms, models)}
         loss = cls(state, kept, measure, averaging, terms, memory, attrs)
         loss._largest = largest
         warn_of_numbers(layout, loss.theta, state.coarsest)
@@ -159,7 +168,7 @@ class Loss:
     def to(self, dtype: torch.dtype) -> Self:
         """The same loss with parameters, buffers and floating-point data in `dtype`."""
         old = self._state
-        state = ModuleState(copy.deepcopy(old.module).to(dtype), self.layout, old.forward, old.buffers)
+        state = ModuleState(copy.deepcopy(old.module).to(dtype), self.layout, old.forward, old.buffers, old.between)
         state.traits = old.traits
         measure = self._measure.to(self.theta.device, dtype)
         data = self._data.to(dtype)
@@ -210,23 +219,34 @@ class Loss:
                 rows[:, -1] = rows[:, 0] + rows[:, -2]
         return dict(zip(self.names, total.unbind(-1), strict=True))
 
-    def batch_losses(self, theta: Tensor) -> Iterator[Tensor]:
+    def batch_losses(self, theta: Point) -> Iterator[Tensor]:
         """Each batch's share of the objective as a scalar that can be differentiated; they add up to L(θ).
 
-        Every share has its part of the penalty, by examples. A batch in which no target counts is left out.
+        θ `(P,)`, or all its tensors by name, where only some of them ask for a gradient: what leads to the others is
+        then not computed. Every share has its part of the penalty, by examples. A batch in which no target counts is
+        left out.
         """
+        depends = False
         for output, share, rows in self._batch_outputs(theta):
             value = share(output)
-            yield value + self.penalty(theta) * (rows / self.examples) if self.penalty else value
+            value = value + self.penalty(self._flat(theta)) * (rows / self.examples) if self.penalty else value
+            depends |= value.requires_grad
+            yield value
+        if isinstance(theta, Tensor) and theta.requires_grad and torch.is_grad_enabled() and not depends:
+            raise ValueError(
+                "the loss has no derivative in θ: wanted one that autograd can follow (is it cut off by .detach(), "
+                ".item(), argmax, a comparison or torch.no_grad, or is no parameter of θ in use?)"
+            )
 
-    def batch_outputs(self, theta: Tensor) -> Iterator[tuple[Any, Callable[[Any], Tensor]]]:
+    def batch_outputs(self, theta: Point) -> Iterator[tuple[Any, Callable[[Any], Tensor]]]:
         """Each batch's output, and its share of the loss on the data as a function of that output."""
         for output, share, _ in self._batch_outputs(theta):
             yield output, share
 
     @torch.enable_grad()
     def gradient(self, theta: Tensor) -> Tensor:
-        """∇L(θ), `(P,)`, in the loss's own precision; re-estimated statistics are held fixed."""
+        """∇L(θ), `(P,)`, in the loss's own precision; interpolated and re-estimated statistics are held fixed."""
+        self.layout.check(theta, single=True)
         leaf = theta.detach().to(self.theta).requires_grad_()
         total = torch.zeros_like(leaf)
         for share in self.batch_losses(leaf):
@@ -241,8 +261,10 @@ class Loss:
             self._largest = first_pass(self._state, self._data.largest(), self._measure)
         return max(1, _budget(self._memory, self.theta.device) // max(self._largest, 4 * self.layout.size))
 
-    def _batch_outputs(self, theta: Tensor) -> Iterator[tuple[Any, Callable[[Any], Tensor], int]]:
-        self.layout.check(theta)
+    def _batch_outputs(self, theta: Point) -> Iterator[tuple[Any, Callable[[Any], Tensor], int]]:
+        check_recording()
+        if not isinstance(theta, Mapping):
+            self.layout.check(theta, single=True)
         statistics = self._statistics(theta)
         factors = (self._averaging.weights[:, 0] / self._averaging.divisors[0]).tolist()
         for factor, rows, batch in zip(factors, self._data.rows, self._data, strict=True):
@@ -251,23 +273,29 @@ class Loss:
                 yield output, partial(self._share, target=target, factor=factor), rows
 
     def _share(self, output: Any, *, target: Any, factor: float) -> Tensor:
-        return self._measure.criterion(output, target) * factor
+        return torch.as_tensor(self._measure.criterion(output, target)) * factor
 
-    def _statistics(self, theta: Tensor) -> dict[str, Tensor]:
-        if self._state.buffers != "re-estimated":
+    def _flat(self, theta: Point) -> Tensor:
+        return theta if isinstance(theta, Tensor) else self.layout.flatten(theta)
+
+    def _statistics(self, theta: Point) -> dict[str, Tensor]:
+        if not self._state.moving:
             return {}
-        with self._state.at(theta.detach().to(self.theta)):
-            return self._state.statistics(self._data)
+        point = self._flat(theta).detach().to(self.theta)
+        with self._state.at(point):
+            return self._state.statistics(point, self._data)
 
 
 def _budget(memory: int | None, device: torch.device) -> int:
     return memory or (GPU_CHUNK_BYTES if device.type == "cuda" else CHUNK_BYTES)
 
 
-def _choices(params: str | Sequence[str], penalty: Penalty) -> dict[str, Any]:
+def _choices(params: str | Sequence[str], penalty: Penalty, between: Between | None) -> dict[str, Any]:
     """What differs from the loss of all parameters without a penalty, as attributes of a result."""
     patterns = [params] if isinstance(params, str) else params
     chosen: dict[str, Any] = {} if list(patterns) == ["*"] else {"params": " ".join(patterns)}
+    if between is not None:
+        chosen["between"] = len(between)  # models
     if penalty.weight_decay:
         chosen["weight_decay"] = penalty.weight_decay
     if penalty.function is not None:

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.batches import Batch, Batches
+from lossatlas.batches import Batch, Batches, describe
+from lossatlas.between import Between
 from lossatlas.criteria import Forward
 from lossatlas.parameters import Layout
 
-Buffers = Literal["stored", "batch", "re-estimated"]
+Buffers = Literal["stored", "interpolated", "batch", "re-estimated"]
+Point = Tensor | Mapping[str, Tensor]  # θ, or its named tensors
 Norm = nn.modules.batchnorm._NormBase  # batch and instance norms of every dimension, synchronised ones too
 
 
@@ -39,12 +41,21 @@ class ModuleState:
     modules and moments where a plain call is wanted. Neither leaves a trace on the copy.
     """
 
-    def __init__(self, module: nn.Module, layout: Layout, forward: Forward, buffers: Buffers) -> None:
+    def __init__(
+        self, module: nn.Module, layout: Layout, forward: Forward, buffers: Buffers, between: Between | None = None
+    ) -> None:
         if buffers not in get_args(Buffers):
             raise ValueError(f"buffers is {buffers!r}: wanted one of {get_args(Buffers)}")
+        if (buffers == "interpolated") != (between is not None):
+            raise ValueError(
+                f"buffers is {buffers!r} and between is {'missing' if between is None else 'given'}: wanted both "
+                'buffers="interpolated" and between=(model, model), whose statistics are meant, or neither'
+            )
         self.module = module.eval()
         self.layout = layout
         self.buffers: Buffers = buffers
+        self.between = between
+        self.moving = buffers in ("interpolated", "re-estimated")  # every point has statistics of its own
         self.forward = forward
         self.traits = Traits()
         self._entry = _Entry(module, forward)
@@ -71,10 +82,13 @@ class ModuleState:
         """The target of every batch as `forward` gives it: a pass over the data."""
         return [self.call(batch)[1] for batch in batches]
 
-    def output(self, theta: Tensor, batch: Batch, statistics: Mapping[str, Tensor]) -> tuple[Any, Any]:
+    def output(self, theta: Point, batch: Batch, statistics: Mapping[str, Tensor]) -> tuple[Any, Any]:
         """Output and target at θ, differentiable twice; `statistics` replace buffers of the same name."""
         tensors = {f"module.{name}": tensor for name, tensor in self._named(theta).items()}
-        tensors |= {f"module.{name}": tensor for name, tensor in statistics.items()}
+        tensors |= {
+            f"module.{name}": tensor.clone() if name in self.traits.writes else tensor
+            for name, tensor in statistics.items()
+        }
         if not (self.traits.attends or self.traits.writes):
             return functional_call(self._entry, tensors, (batch,))
         with differentiable_attention(), self._fresh_buffers():
@@ -95,7 +109,10 @@ class ModuleState:
     def call(self, batch: Batch) -> tuple[Any, Any]:
         """Output and target with the parameters that the copy holds."""
         with torch.set_grad_enabled(self.traits.differentiates), self._fresh_buffers():
-            return self.forward(self.module, batch)
+            given = self.forward(self.module, batch)
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise ValueError(f"forward= gives {describe(given)}: wanted (output, target)")
+        return given
 
     @contextmanager
     def with_buffers(self, statistics: Mapping[str, Tensor]) -> Iterator[None]:
@@ -113,12 +130,15 @@ class ModuleState:
                 buffers[leaf] = tensor
 
     @torch.no_grad()
-    def statistics(self, batches: Batches) -> dict[str, Tensor]:
-        """Buffers of the norms for the weights that the copy holds; none unless they are to be re-estimated.
+    def statistics(self, theta: Tensor, batches: Batches) -> dict[str, Tensor]:
+        """Buffers that belong to θ, whose weights the copy must hold; none where the module's own are meant.
 
-        Means and unbiased variances of the batches, averaged by their examples, every norm seeing what those before
-        it make of the same batch (`update_bn` of Garipov et al. 2018). Dropout stays off.
+        "interpolated" are those of `Between`. "re-estimated" are means and unbiased variances of the batches, averaged
+        by their examples, every norm seeing what those before it make of the same batch (`update_bn` of Garipov et al.
+        2018). Dropout stays off.
         """
+        if self.between is not None:
+            return {name: tensor.to(self.module.get_buffer(name)) for name, tensor in self.between(theta).items()}
         norms = {name: norm for name, norm in self._norms.items() if norm.running_mean is not None}
         if self.buffers != "re-estimated" or not norms:
             return {}
@@ -141,8 +161,8 @@ class ModuleState:
                 norm.training, norm.momentum = False, momenta[name]
         return fresh
 
-    def _named(self, theta: Tensor) -> dict[str, Tensor]:
-        tensors = self.layout.unflatten(theta)
+    def _named(self, theta: Point) -> Mapping[str, Tensor]:
+        tensors = self.layout.unflatten(theta) if isinstance(theta, Tensor) else theta
         if not self._dtypes:
             return tensors
         return {name: tensors[name].to(dtype) for name, dtype in self._dtypes.items()}
@@ -198,7 +218,12 @@ def private_copy(module: nn.Module, device: torch.device | str | None) -> nn.Mod
     except Exception as error:
         kind = type(module).__name__
         raise ValueError(f"{kind} cannot be copied ({error}): wanted one that copy.deepcopy takes") from error
-    return copied if device is None else copied.to(device)
+    try:
+        return copied if device is None else copied.to(device)
+    except (AssertionError, RuntimeError) as error:  # torch's ways to say that there is no such device
+        raise ValueError(
+            f"device is {str(device)!r}, which cannot be had here: {str(error).splitlines()[0]}"
+        ) from error
 
 
 @contextmanager

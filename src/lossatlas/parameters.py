@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -59,6 +59,20 @@ class Layout:
             raise ValueError(f"the parameters {odd} are {wanted[odd[0]].dtype}: wanted real floating-point ones")
         return cls(tuple(chosen), tuple(tuple(wanted[name].shape) for name in chosen))
 
+    def only(self, names: Collection[str]) -> Self:
+        """The layout of these of its parameters, in the same order; ValueError where there is no such one.
+
+        >>> Layout.of(nn.Linear(3, 2)).only(["bias"])
+        Layout(names=('bias',), shapes=((2,),))
+        """
+        unknown = [name for name in names if name not in self.slices]
+        if unknown or not names:
+            raise ValueError(
+                f"got the parameters {unknown or 'of no name'}: wanted some of {_listed(list(self.names))}"
+            )
+        kept = [(name, shape) for name, shape in zip(self.names, self.shapes, strict=True) if name in names]
+        return type(self)(tuple(name for name, _ in kept), tuple(shape for _, shape in kept))
+
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         return tuple(torch.Size(shape).numel() for shape in self.shapes)
@@ -99,8 +113,15 @@ class Layout:
             for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
         }
 
-    def check(self, theta: Tensor) -> None:
-        """Raise ValueError unless θ has P entries in its last dimension."""
+    def check(self, theta: Tensor, *, single: bool = False) -> None:
+        """Raise ValueError unless θ has P entries in its last dimension, and with `single` no other dimension."""
+        if not isinstance(theta, Tensor):
+            raise ValueError(
+                f"θ is a {type(theta).__name__}: wanted a flat tensor; loss.layout.theta_of(module) and "
+                "loss.layout.flatten(state_dict) give one"
+            )
+        if single and theta.ndim > 1 and theta.shape[-1] == self.size:
+            raise ValueError(f"θ has shape {tuple(theta.shape)}, a stack of points: wanted one, ({self.size},)")
         if theta.ndim == 0 or theta.shape[-1] != self.size:
             raise ValueError(
                 f"θ has shape {tuple(theta.shape)}, but the module has {self.size} parameters: "

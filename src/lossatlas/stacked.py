@@ -37,7 +37,7 @@ class Stacked:
         # In half precision another kernel gives visibly other values than the module's own.
         half = torch.finfo(self._state.coarsest).bits < 32
         with plain_transformer():
-            if small or half or self._refused or self._state.buffers == "re-estimated":
+            if small or half or self._refused or self._state.moving:
                 return self._looped(stack)
             try:
                 return self._at_once(stack)
@@ -71,7 +71,7 @@ class Stacked:
 
     def _single(self, theta: Tensor) -> Tensor:
         state = self._state
-        with state.at(theta), state.with_buffers(state.statistics(self._data)):
+        with state.at(theta), state.with_buffers(state.statistics(theta, self._data)):
             return self._sum(lambda batch: self._measure(*state.call(batch)))
 
     def _functional(self, theta: Tensor, batch: Batch) -> Tensor:

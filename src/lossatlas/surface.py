@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 import xarray as xr
+from torch import Tensor
 
 from lossatlas.loss import Loss, Points
 from lossatlas.results import UNITS
+from lossatlas.surrogate import Filled, fill
 
 Losses = Loss | Mapping[str, Loss]
+
+SMOOTH = ("loss", "penalty", "objective")  # metrics may have steps
+SURFACE_TOL = 0.01  # of a surface's range
 
 
 def by_split(losses: Losses) -> dict[str, Loss]:
@@ -53,3 +59,59 @@ def sample(losses: Losses, points: Points, axes: Mapping[str, np.ndarray]) -> xr
     result = join_splits(parts)
     lost = int((~np.isfinite(result.loss.values)).sum())
     return result.assign_attrs(not_finite=lost) if lost else result
+
+
+def sample_grid(
+    losses: Losses,
+    place: Callable[[Tensor], Points],
+    axes: Mapping[str, np.ndarray],
+    *,
+    tol: float = SURFACE_TOL,
+    exact: bool = False,
+) -> xr.Dataset:
+    """Loss and metrics on the grid of the named axes, measured at as few nodes as the loss takes (`surrogate.fill`).
+
+    The loss, of every split, is right to within about `tol` of its range, and where it is positive and spans more than
+    a factor of 5, its logarithm too. `exact` measures every node; so is a grid that cannot be interpolated.
+
+    Args:
+        place: coordinates `(n, d)` on the axes -> the points there.
+
+    Returns:
+        as `sample`, and `measured`, which nodes were, over the axes; `<quantity>_error`, the largest deviation to
+        expect at the others, by split. The attribute `filled` says in words how the grid came about.
+    """
+    shape = tuple(len(values) for values in axes.values())
+    values = [np.asarray(axis, dtype=float) for axis in axes.values()]
+    named = by_split(losses)
+    first = next(iter(named.values()))
+
+    def evaluate(nodes: np.ndarray) -> np.ndarray:
+        coordinates = np.stack([axis[nodes[:, k]] for k, axis in enumerate(values)], -1)
+        points = place(torch.from_numpy(coordinates))
+        return np.stack([v.numpy() for loss in named.values() for v in loss.evaluate(points).values()], -1)
+
+    if exact:
+        every = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, len(shape))
+        found = Filled.whole(evaluate(every).T.reshape(-1, *shape), "every node was asked for")
+    else:
+        smooth = [name in SMOOTH for loss in named.values() for name in loss.names]
+        found = fill(evaluate, values, smooth=smooth, tol=tol)
+    quantities = iter(zip(found.values, found.error, strict=True))
+    coords = {name: (name, np.asarray(axis), UNITS.get(name, {})) for name, axis in axes.items()}
+    parts = {}
+    for split, loss in named.items():
+        variables = {}
+        for name, (surface, error) in zip(loss.names, quantities, strict=False):
+            variables[name] = (tuple(axes), surface, UNITS.get(name, {}))
+            variables[f"{name}_error"] = (
+                (),
+                error,
+                {**UNITS.get(name, {}), "long_name": f"largest error of the {name}"},
+            )
+        parts[split] = xr.Dataset(variables, coords)
+    count = int(found.measured.sum())
+    result = join_splits(parts).assign(measured=(tuple(axes), found.measured, UNITS["measured"]))
+    attrs = {"evaluations": count, **first.attrs, "filled": found.reason or f"splines through {count} nodes"}
+    lost = int((~np.isfinite(result.loss.values)).sum())
+    return result.assign_attrs(attrs | ({"not_finite": lost} if lost else {}))

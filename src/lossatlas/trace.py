@@ -11,6 +11,8 @@ from torch import Tensor
 
 from lossatlas.krylov import Product
 
+TOGETHER = 2**23  # entries of the vectors that are multiplied together, 64 MiB in float64
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -47,12 +49,13 @@ def trace(
     exact = 0.0
     if deflate is not None:
         exact = _on_span(product, deflate) if deflated is None else deflated
-    signs = _signs(samples, size, generator, deflate)
-    draws = _forms(product if rough is None else rough, signs)
+    state = generator.get_state()
+    draws = _draws(product if rough is None else rough, samples, size, generator, deflate)
     if rough is not None:
-        off = float((_forms(product, signs[:1]) - draws[:1]).abs())
+        again = torch.Generator().set_state(state)  # the same samples: they are not kept, a large one takes much memory
+        off = float((_draws(product, 1, size, again, deflate) - draws[:1]).abs())
         if not off <= 0.1 * float(draws.std()) / samples**0.5:
-            draws = _forms(product, signs)
+            draws = _draws(product, samples, size, again.set_state(state), deflate)
     return exact + float(draws.mean()), float(draws.std() / samples**0.5)
 
 
@@ -91,7 +94,7 @@ def hutch_pp(
         products += len(span)
     draws = torch.zeros(0, dtype=torch.float64)
     while True:
-        draws = torch.cat([draws, _forms(product, _signs(batch, size, generator, span)).cpu()])
+        draws = torch.cat([draws, _draws(product, batch, size, generator, span)])
         products += batch
         value, error = exact + float(draws.mean()), float(draws.std()) / math.sqrt(len(draws))
         factor = float(student.ppf((1 + confidence) / 2, len(draws) - 1))
@@ -104,18 +107,30 @@ def _on_span(product: Product, span: Tensor) -> float:
     return float((product(span).double() * span).sum())
 
 
-def _forms(product: Product, rows: Tensor) -> Tensor:
-    """vAvᵀ of every row."""
-    return (product(rows).double() * rows).sum(-1)  # (m,)
+def _draws(product: Product, count: int, size: int, generator: torch.Generator, span: Tensor | None) -> Tensor:
+    """vAvᵀ of `count` Rademacher vectors without their part in the span, `(count,)` in float64 on the CPU."""
+    at_once = max(1, TOGETHER // size)
+    forms = []
+    for start in range(0, count, at_once):
+        rows = _signs(min(at_once, count - start), size, generator, span)
+        images = product(rows)
+        forms += [_inner(image, row) for image, row in zip(images, rows, strict=True)]
+    return torch.stack(forms).cpu()
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """⟨a, b⟩ in float64, without copies of the whole in it."""
+    pieces = zip(a.split(TOGETHER), b.split(TOGETHER), strict=True)
+    return torch.stack([(one.double() * two).sum() for one, two in pieces]).sum()
 
 
 def _signs(count: int, size: int, generator: torch.Generator, span: Tensor | None) -> Tensor:
-    """Rademacher vectors, without their part in the span."""
-    signs = torch.randint(0, 2, (count, size), generator=generator).double() * 2 - 1
+    """Rademacher vectors, without their part in the span; in the precision of the span, float64 where there is none."""
+    signs = torch.randint(0, 2, (count, size), generator=generator, dtype=torch.int8)
     if span is None:
-        return signs
-    signs = signs.to(span.device)
-    return signs - (signs @ span.T) @ span
+        return signs.double().mul_(2).sub_(1)
+    signs = signs.to(span).mul_(2).sub_(1)
+    return signs.addmm_(signs @ span.T, span, alpha=-1)
 
 
 def _orthonormal(rows: Tensor) -> Tensor:

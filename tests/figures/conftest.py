@@ -80,6 +80,59 @@ def trajectory() -> xr.Dataset:
 
 
 @pytest.fixture
+def draws() -> xr.Dataset:
+    """Twelve parabolas of unlike width around the same centre."""
+    alpha, width = np.linspace(-1, 1, 11), np.arange(1.0, 13.0)
+    loss = np.stack([level + alpha[:, None] ** 2 * width for level in (0.5, 0.7)])
+    dims = ("split", "alpha", "draw")
+    return xr.Dataset(
+        {
+            "loss": (dims, loss, {"long_name": "loss", "units": "criterion"}),
+            "accuracy": (dims, 1 / (1 + loss), {"long_name": "accuracy", "units": "1"}),
+        },
+        {"split": SPLITS, "alpha": ("alpha", alpha, {"long_name": "position α", "units": "1"})},
+    )
+
+
+@pytest.fixture
+def models() -> xr.Dataset:
+    """Three models and two trajectories of unlike length."""
+    places = {
+        "model": np.array([[-0.5, -1.0], [0.6, -1.0], [0.1, 1.2]]),
+        "path": np.array([[0.8, 1.5], [0.5, 1.3], [0.1, 1.2], [0.8, 1.5], [-0.5, -1.0]]),
+    }
+    height = {kind: 1 + (at**2) @ [1, 0.25] + 0.1 * at[:, 0] for kind, at in places.items()}
+    values = {}
+    for kind, dim in (("model", "model"), ("path", "point")):
+        values[f"{kind}_alpha"], values[f"{kind}_beta"] = ((dim, at) for at in places[kind].T)
+        on_plane = np.stack([height[kind], 1.5 * height[kind]])
+        values[f"{kind}_loss"] = (("split", dim), on_plane + 0.1)
+        values[f"{kind}_plane_loss"] = (("split", dim), on_plane)
+        values[f"{kind}_off_plane"] = (dim, np.zeros(len(height[kind])))
+    coordinates = {
+        "model": ["A", "B", "C"],
+        "trajectory": ("point", ["sgd"] * 3 + ["adam"] * 2),
+        "checkpoint": ("point", [0, 1, 2, 0, 1]),
+    }
+    return surface().assign(values).assign(explained_variance=("component", [0.75, 0.25])).assign_coords(coordinates)
+
+
+@pytest.fixture
+def eigenplane() -> xr.Dataset:
+    """A surface whose quadratic model lacks the linear term of the first axis."""
+    plane = surface()
+    return plane.assign(
+        quadratic=plane.loss - xr.DataArray([0.1, 0.15], dims="split") * plane.alpha,
+        eigenvalues=("direction", [2.0, 0.5]),
+        residuals=("direction", [1e-4, 1e-4]),
+        slope=(("split", "direction"), np.zeros((2, 2))),
+        curvature=(("split", "direction"), np.array([[2.0, 0.5], [3.0, 0.75]])),
+        products=20,
+        converged=True,
+    ).assign_coords(direction=["largest", "second"])
+
+
+@pytest.fixture
 def eigenvalues() -> xr.Dataset:
     return xr.Dataset(
         {

@@ -60,6 +60,34 @@ def test_without_splits_there_is_one_line_and_no_legend(segment, line):
         np.testing.assert_array_equal(ax.lines[0].get_ydata(), one.loss)
 
 
+@pytest.mark.parametrize(("count", "ends", "said"), [(12, (0.16, 0.84), "16–84 %"), (3, (0, 1), "range")])
+def test_several_draws_are_a_median_in_a_band_that_the_legend_states(draws, count, ends, said):
+    some = draws.isel(draw=slice(count))
+    made = dict(slices.pages(some, ""))
+    assert list(made) == ["slice1d_loss.png", "slice1d_accuracy.png"]
+    for name, variable in (("slice1d_loss.png", "loss"), ("slice1d_accuracy.png", "accuracy")):
+        (ax,) = made[name].axes
+        legend = [text.get_text() for text in ax.get_legend().get_texts()]  # type: ignore[union-attr]
+        assert legend == [f"{split}: median and {said} of {count} draws" for split in ("train", "test")]
+        for index, split in enumerate(("train", "test")):
+            values = some[variable].sel(split=split).values  # (alpha, draw)
+            np.testing.assert_allclose(ax.lines[index].get_ydata(), np.median(values, axis=1), rtol=1e-14)
+            single = [line.get_ydata() for line in ax.lines[2 + index * count : 2 + (index + 1) * count]]
+            np.testing.assert_array_equal(np.stack(single, 1), values)
+            corners = ax.collections[index].get_paths()[0].vertices
+            for at, row in zip(some.alpha.values, values, strict=True):
+                band = corners[np.isclose(corners[:, 0], at), 1]
+                np.testing.assert_allclose([band.min(), band.max()], np.quantile(row, ends), rtol=1e-12)
+
+
+def test_a_draw_that_is_not_finite_breaks_the_median_and_its_own_line_only(draws):
+    draws.loss[0, 2, 1], draws.loss[0, 7, 4] = np.nan, np.inf
+    ax = slices.draw_line(draws, Figure().subplots())
+    assert list(np.flatnonzero(~np.isfinite(np.ma.filled(ax.lines[0].get_ydata(), np.nan)))) == [2, 7]
+    missing = [list(np.flatnonzero(~np.isfinite(line.get_ydata()))) for line in ax.lines[2:14]]
+    assert missing == [[2] if draw == 1 else [7] if draw == 4 else [] for draw in range(12)]
+
+
 def test_paths_differ_by_line_style_and_the_legend_states_the_barriers(path):
     aligned = path.assign(barrier=("split", [2.5e-7, np.nan]))
     made = dict(connectivity.pages({"as trained": path, "aligned": aligned}, ""))

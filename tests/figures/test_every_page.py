@@ -8,20 +8,40 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from lossatlas.figures import connectivity, interpolation, sharpness, slices, spectrum, trajectory_plane
+from lossatlas.figures import (
+    block_spectrum,
+    connectivity,
+    eigenvector_plane,
+    interpolation,
+    model_plane,
+    sharpness,
+    slices,
+    spectrum,
+    trajectory_plane,
+)
 from tests.figures.conftest import png
+from tests.figures.test_block_spectrum import blocks
 
 PAGES = {
     "segment": interpolation.pages,
     "line": slices.pages,
+    "layers": block_spectrum.pages,
+    "draws": slices.pages,
     "plane": slices.pages,
+    "models": model_plane.pages,
+    "eigenplane": eigenvector_plane.pages,
     "trajectory": trajectory_plane.pages,
     "eigenvalues": spectrum.pages,
     "densities": spectrum.density_pages,
     "increases": sharpness.pages,
     "path": lambda result, title: connectivity.pages({"as trained": result, "aligned": result}, title),
 }
-FIXED = {"path_alpha", "path_beta"}
+FIXED = {"path_alpha", "path_beta", "model_alpha", "model_beta"}
+
+
+@pytest.fixture
+def layers():
+    return blocks(5, 3e-4)
 
 
 @pytest.fixture(params=PAGES)

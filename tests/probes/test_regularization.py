@@ -6,6 +6,7 @@ import torch
 
 from lossatlas import interpolate, interpolate_by_weight_decay, random_plane, slice_by_weight_decay, toys
 from lossatlas.directions import orthogonalize, random_directions
+from lossatlas.loss import Loss
 
 A = torch.tensor([[2.0, 1.0, 0.0], [1.0, -3.0, 0.5], [0.0, 0.5, 1.0]], dtype=torch.float64)
 STARTS = torch.tensor([[1.0, -0.5, 0.3], [0.2, 0.7, -1.0]], dtype=torch.float64)
@@ -128,6 +129,18 @@ def test_half_the_network_sees_directions_twice_as_long(loss, theta):
     result = slice_by_weight_decay(loss, thetas, (0, 0.1), generator=seed(), steps=3, normalize="none")
     wanted = np.sqrt((d**2).sum() / 2) / np.linalg.norm(thetas.numpy(), axis=1)
     np.testing.assert_allclose(result.relative_length, wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"weight_decay": 0.1}, {"penalty": lambda theta: theta.square().sum()}])
+def test_a_loss_with_a_penalty_of_its_own_is_an_error(mlp, moons, theta, options):
+    """Its "penalty" would be overwritten by that of each weight decay."""
+    criterion = torch.nn.CrossEntropyLoss()
+    losses = {"test": Loss.of(mlp, moons, criterion), "train": Loss.of(mlp, moons, criterion, **options)}
+    points = torch.stack([theta, 2 * theta])
+    with pytest.raises(ValueError, match="the loss has a penalty of its own: wanted one made without weight_decay"):
+        interpolate_by_weight_decay(losses, points, points, (0, 0.1))
+    with pytest.raises(ValueError, match="the loss has a penalty of its own: wanted one made without weight_decay"):
+        slice_by_weight_decay(losses, points, (0, 0.1), generator=seed())
 
 
 def test_what_does_not_fit_together_is_an_error():

@@ -52,7 +52,8 @@ def test_maximum_mean_and_error_are_those_of_the_samples(loss, theta):
     spread = sum((increase - increase.mean()) ** 2) / 11
     assert float(result.mean_increase_error) == pytest.approx((spread / 12) ** 0.5, rel=1e-12)
     assert result.attrs == {
-        "radius": 0.05, "samples": 12, "evaluations": 13, "buffers": "stored", "weighted_by": "examples"
+        "probe": "epsilon_sharpness", "radius": 0.05, "samples": 12, "evaluations": 13, "buffers": "stored",
+        "weighted_by": "examples",
     }  # fmt: skip
 
 

@@ -95,3 +95,36 @@ def test_an_even_number_of_steps_misses_the_centre():
     for probe in (random_line, random_plane):
         with pytest.raises(ValueError, match="steps is 4: wanted an odd number"):
             probe(toys.bowl(3), torch.ones(3), generator=seed(), normalize="none", steps=4)
+
+
+def test_every_draw_is_a_parabola_of_its_own_direction():
+    """Drawn one after the other from the same generator; the first is the line that one draw gives."""
+    generator = seed()
+    directions = [
+        random_directions(toys.bowl(3).layout, THETA, 1, generator=generator, normalize="none")[0] for _ in range(4)
+    ]
+    options = {"normalize": "none", "steps": 5}
+    result = random_line(toys.quadratic(A), THETA, generator=seed(), draws=4, **options)
+    assert result.loss.dims == ("alpha", "draw")
+    assert result.attrs["evaluations"] == 20
+    alpha = result.alpha.values
+    for draw, d in enumerate(directions):
+        expected = float(THETA @ A @ THETA) / 2 + alpha * float(THETA @ A @ d) + 0.5 * alpha**2 * float(d @ A @ d)
+        np.testing.assert_allclose(result.loss.sel(draw=draw), expected, rtol=1e-12, atol=1e-13)
+    assert len(np.unique(result.loss.isel(alpha=0))) == 4
+    alone = random_line(toys.quadratic(A), THETA, generator=seed(), **options)
+    np.testing.assert_array_equal(result.loss.sel(draw=0), alone.loss)
+
+
+def test_draws_come_last_for_every_split_and_count_what_is_not_finite(loss, theta):
+    result = random_line({"train": loss, "test": loss}, theta, generator=seed(), draws=3, steps=3)
+    assert result.loss.dims == result.accuracy.dims == ("split", "alpha", "draw")
+    np.testing.assert_allclose(result.loss.sel(alpha=0), loss(theta).item(), rtol=1e-14)
+    assert "not_finite" not in result.attrs
+    lost = random_line(loss, theta / 0, generator=seed(), draws=3, steps=3, normalize="none")
+    assert lost.attrs["not_finite"] == 9
+
+
+def test_no_draw_is_an_error():
+    with pytest.raises(ValueError, match="draws is 0: wanted at least 1"):
+        random_line(toys.bowl(3), torch.ones(3), generator=seed(), draws=0)

@@ -1,13 +1,15 @@
 """Surfaces that turn (plotly): the same scales, colors and marks as in print, for one loss and for pages of HTML.
 
 `surface` is for a notebook. A page carries `surface_data` and `STYLE` and puts them together as `surface_figure` does
-(`study/report/assets/surface.js`; a test holds the two to the same answer).
+(`document/assets/surface.js`; a test holds the two to the same answer).
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ _AXIS: dict[str, Any] = {
     "showspikes": False,
 }  # fmt: skip
 _MARK: dict[str, Any] = {"type": "scatter3d", "hoverinfo": "name", "showlegend": True}
+MOST_NODES = 33  # along an axis: of finer grids a page carries every second node
 
 # What does not depend on the data. `decades`: a loss that spans more is drawn as its log10.
 STYLE: dict[str, Any] = {
@@ -40,17 +43,21 @@ STYLE: dict[str, Any] = {
         "colorbar": {"thickness": 12, "len": 0.7, "x": 1.0, "outlinewidth": 0, "nticks": 6},
     },
     "path": {
-        **_MARK, "mode": "lines+markers", "name": "training",
+        **_MARK, "mode": "lines+markers",
         "line": {"color": "#FFFFFF", "width": 5},
         "marker": {"color": "#FFFFFF", "size": 3.5, "line": {"color": "#000000", "width": 1}},
     },
     "start": {
-        **_MARK, "mode": "markers", "name": "initial weights",
+        **_MARK, "mode": "markers",
         "marker": {"color": "#FFFFFF", "size": 6, "symbol": "square", "line": {"color": "#000000", "width": 2}},
     },
     "end": {
-        **_MARK, "mode": "markers", "name": "final weights",
+        **_MARK, "mode": "markers",
         "marker": {"color": "#E69F00", "size": 6, "symbol": "diamond", "line": {"color": "#000000", "width": 2}},
+    },
+    "models": {
+        **_MARK, "mode": "markers+text", "textposition": "top center",
+        "marker": {"color": "#FFFFFF", "size": 6, "symbol": "circle", "line": {"color": "#000000", "width": 2}},
     },
     "layout": {
         "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
@@ -82,45 +89,43 @@ STYLE: dict[str, Any] = {
 
 
 def surface(result: xr.Dataset, *, variable: str = "loss", split: str | None = None) -> go.Figure:
-    """One split's `variable` over a plane, from `random_plane` or `trajectory_plane`, as a surface that turns.
+    """One split's `variable` over the plane of any probe that has one, as a surface that turns.
 
-    Heights and colors are log10 where the loss of all splits together spans over a factor of 5. The path is drawn at
-    the loss of its projections on the plane; of a random plane the final weights are marked. Gaps are not finite.
+    Heights and colors are log10 where the loss of all splits together spans over a factor of 5. Paths and models are
+    drawn at the loss of their projections on the plane; else the weights at its centre are marked. Gaps are not finite.
     """
     chosen = split if split is not None or "split" not in result.dims else str(result.split.values[0])
     style.one_split(result, chosen)  # says what there is when there is no such split
     return go.Figure(surface_figure(surface_data(result, variable=variable, digits=17), chosen or ""))
 
 
-def surface_data(result: xr.Dataset, *, variable: str = "loss", digits: int = DIGITS) -> dict[str, Any]:
-    """What a surface shows, as JSON can hold it: axes, values by split with β outermost, and the path's points.
+def surface_data(
+    result: xr.Dataset, *, variable: str = "loss", digits: int = DIGITS, most_nodes: int | None = None
+) -> dict[str, Any]:
+    """What a surface shows, as JSON can hold it: axes, values by split with β outermost, and what is marked on it.
 
-    Numbers have `digits` significant digits; null where they are not finite.
+    Numbers have `digits` significant digits; null where they are not finite. Of an axis with more than `most_nodes`
+    every second node is kept, with the one at 0 and both ends.
     """
-    alpha, beta = result.alpha.values, result.beta.values
     parts = style.splits(result)
-    if "path_alpha" in result:
+    if "explained_variance" in result:
         first, second = map(_percent, result.explained_variance.values)
         labels = {"alpha": f"α ({first})", "beta": f"β ({second})"}
-        path = {"alpha": result.path_alpha.values, "beta": result.path_beta.values}
-        heights = {name: part.path_plane_loss.values for name, part in parts.items()} if variable == "loss" else {}
     else:
         labels = {"alpha": "direction α", "beta": "direction β"}
-        center = {"alpha": int(np.abs(alpha).argmin()), "beta": int(np.abs(beta).argmin())}
-        path = {"alpha": alpha[[center["alpha"]]], "beta": beta[[center["beta"]]]}
-        heights = {name: part[variable].isel(center).values.reshape(1) for name, part in parts.items()}
+    kept = {axis: _kept(result[axis].values, most_nodes) for axis in labels}
     return {
         "is_loss": variable == "loss",
         "quantity": style.label(result[variable]),
-        "alpha": {"label": labels["alpha"], "values": _numbers(alpha, digits)},
-        "beta": {"label": labels["beta"], "values": _numbers(beta, digits)},
+        **{
+            axis: {"label": labels[axis], "values": _numbers(result[axis].values[kept[axis]], digits)}
+            for axis in labels
+        },
         "values": {
-            name: _numbers(part[variable].transpose("beta", "alpha").values, digits) for name, part in parts.items()
+            name: _numbers(part[variable].isel(kept).transpose("beta", "alpha").values, digits)
+            for name, part in parts.items()
         },
-        "path": {
-            **{axis: _numbers(values, digits) for axis, values in path.items()},
-            "values": {name: _numbers(values, digits) for name, values in heights.items()},
-        },
+        "marks": [_written(mark, digits) for mark in _marks(result, parts, variable)],
     }
 
 
@@ -147,28 +152,73 @@ def surface_figure(data: dict[str, Any], split: str) -> dict[str, Any]:
         }
     title = data["quantity"] + (", log scale" if log else "")
     layout["scene"]["zaxis"] |= {"title": {"text": title}, "range": [low, high], **ticks}
-    return {"data": [grid, *_marks(data["path"], split, log, shown)], "layout": layout}
+    traces = [_trace(mark, split, log, shown) for mark in data["marks"] if split in mark["values"]]
+    return {"data": [grid, *traces], "layout": layout}
 
 
-def _marks(path: dict[str, Any], split: str, log: bool, shown: dict[str, Any]) -> list[dict[str, Any]]:
-    """The path, its start and its end; only the end where the path is one point."""
-    if split not in path["values"]:
-        return []
-    heights = _plotted(path["values"][split], log)
-    parts = {"path": slice(None), "start": slice(0, 1), "end": slice(-1, None)}
-    return [
-        {**shown[name], "x": path["alpha"][part], "y": path["beta"][part], "z": heights[part]}
-        for name, part in parts.items()
-        if name == "end" or len(heights) > 1
-    ]
+def _trace(mark: dict[str, Any], split: str, log: bool, shown: dict[str, Any]) -> dict[str, Any]:
+    trace = copy.deepcopy(shown[mark["style"]])
+    trace |= {"name": mark["name"], "x": mark["alpha"], "y": mark["beta"], "z": _plotted(mark["values"][split], log)}
+    if "text" in mark:
+        trace["text"] = mark["text"]
+    if "color" in mark:
+        trace["line"]["color"] = trace["marker"]["color"] = mark["color"]
+    return trace
+
+
+def _marks(result: xr.Dataset, parts: dict[str, xr.Dataset], variable: str) -> Iterator[dict[str, Any]]:
+    """What is marked: its style and name, where it is, and how high in every split."""
+    if variable == "loss" and "model_alpha" in result:
+        yield _mark("models", "models", parts, "model", slice(None)) | {
+            "text": [str(name) for name in result.model.values]
+        }
+        names = result.trajectory.values if "point" in result.dims else np.empty(0, dtype=str)
+        for color, name in zip(itertools.cycle(style.OTHER_COLORS), dict.fromkeys(names)):
+            yield _mark("path", str(name), parts, "path", np.flatnonzero(names == name)) | {"color": color}
+    elif variable == "loss" and "path_alpha" in result:
+        yield _mark("path", "training", parts, "path", slice(None))
+        yield _mark("start", "initial weights", parts, "path", slice(0, 1))
+        yield _mark("end", "final weights", parts, "path", slice(-1, None))
+    elif "path_alpha" not in result and "model_alpha" not in result:
+        center = {axis: [int(np.abs(result[axis].values).argmin())] for axis in ("alpha", "beta")}
+        yield {
+            "style": "end",
+            "name": "final weights",
+            **{axis: result[axis].values[at] for axis, at in center.items()},
+            "values": {name: part[variable].isel(center).values.reshape(1) for name, part in parts.items()},
+        }
+
+
+def _mark(kind: str, name: str, parts: dict[str, xr.Dataset], prefix: str, rows: slice | np.ndarray) -> dict[str, Any]:
+    first = next(iter(parts.values()))
+    return {
+        "style": kind,
+        "name": name,
+        **{axis: first[f"{prefix}_{axis}"].values[rows] for axis in ("alpha", "beta")},
+        "values": {split: part[f"{prefix}_plane_loss"].values[rows] for split, part in parts.items()},
+    }
+
+
+def _written(mark: dict[str, Any], digits: int) -> dict[str, Any]:
+    """A mark as JSON can hold it."""
+    heights = {split: _numbers(values, digits) for split, values in mark["values"].items()}
+    return mark | {axis: _numbers(mark[axis], digits) for axis in ("alpha", "beta")} | {"values": heights}
+
+
+def _kept(axis: np.ndarray, most: int | None) -> np.ndarray:
+    """Which nodes of an axis a page carries."""
+    every = np.arange(len(axis))
+    if most is None or len(axis) <= most:
+        return every
+    return every[((every - np.abs(axis).argmin()) % 2 == 0) | (every == 0) | (every == len(axis) - 1)]
 
 
 def _scale(data: dict[str, Any]) -> tuple[bool, float, float]:
-    """Whether heights are log10, and the lowest and highest of all splits, the path among them, as plotted."""
+    """Whether heights are log10, and the lowest and highest of all splits, what is marked among them, as plotted."""
     grid = np.array(list(data["values"].values()), dtype=float)
     log = data["is_loss"] and style.wants_log(grid, style.PLANE_DECADES)
-    path = [value for values in data["path"]["values"].values() for value in values]
-    values = np.append(grid.ravel(), np.array(path, dtype=float))
+    marks = [value for mark in data["marks"] for values in mark["values"].values() for value in values]
+    values = np.append(grid.ravel(), np.array(marks, dtype=float))
     with np.errstate(divide="ignore", invalid="ignore"):
         plotted = np.log10(values) if log else values
     finite = plotted[np.isfinite(plotted)]

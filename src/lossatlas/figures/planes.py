@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, Self
@@ -20,7 +21,9 @@ from lossatlas.figures import style
 
 LEVELS = 20  # filled bands, about; every fourth edge is drawn as a line
 ROUND = [1, 2, 5, 10]  # steps between ticks
+ROW = 0.17  # inches that a row of the legend takes
 PANEL = 2.4  # inches along each side of a contour panel
+POINT: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 0.7, "linestyle": "none"}
 STRIDE_ABOVE = 33  # grid points per axis up to which a surface shows every one
 
 
@@ -34,7 +37,7 @@ class Scale:
     @classmethod
     def of(cls, values: xr.DataArray) -> Self:
         """The scale for all of `values`: log10 for a loss whose positive values span over a factor of 5."""
-        log = values.name == "loss" and style.wants_log(values.values, style.PLANE_DECADES)
+        log = values.name in ("loss", "objective") and style.wants_log(values.values, style.PLANE_DECADES)
         plotted = _plotted(values.values, log).compressed()
         if not plotted.size:
             return cls(log, np.empty(0))
@@ -136,6 +139,32 @@ def draw_surface(
     return ax
 
 
+def draw_path(ax: Axes, *path: np.ndarray, color: str = "white", casing: str = "black", label: str = "") -> None:
+    """A path over everything else, from square to star; its casing shows it on the whole colour map.
+
+    `path` is (x, y), or (x, y, z) in three dimensions, drawn in this order: their axes must not sort by depth. Without
+    a `label` the legend tells start and end.
+    """
+    line: dict[str, Any] = {"solid_capstyle": "round"}
+    point: dict[str, Any] = POINT | {"color": color, "markeredgecolor": casing}
+    ax.plot(*path, color=casing, linewidth=2.2, **line, zorder=5)
+    ax.plot(
+        *path, color=color, linewidth=1.1, **line, marker="o", markersize=3, markeredgecolor=casing,
+        markeredgewidth=0.6, label=label or None, zorder=6,
+    )  # fmt: skip
+    start, end = ("", "") if label else ("start", "end")
+    ax.plot(*(x[:1] for x in path), **point, marker="s", markersize=6, label=start or None, zorder=7)
+    ax.plot(*(x[-1:] for x in path), **point, marker="*", markersize=10, label=end or None, zorder=8)
+
+
+def shares(result: xr.Dataset) -> list[str]:
+    """What each axis holds of the variance: whole percent, one decimal below ten."""
+    return [
+        f"{100 * share:.{0 if share >= 0.0995 else 1}f} %" if np.isfinite(share) else "undefined share"
+        for share in result.explained_variance.values
+    ]
+
+
 def _ends(axis: np.ndarray) -> tuple[float, float]:
     """The range of an axis; around its only value for a trajectory that does not move along it."""
     low, high = float(axis[0]), float(axis[-1])
@@ -166,12 +195,26 @@ class Draw(Protocol):
     def __call__(self, result: xr.Dataset, ax: Any, /, *, variable: str, split: str, scale: Scale) -> Axes: ...
 
 
-def contour_page(result: xr.Dataset, title: str, *, variable: str = "loss", draw: Draw = draw_contour) -> Figure:
-    """Filled contours of every split side by side, with one colour scale and its bar."""
+def contour_page(
+    result: xr.Dataset,
+    title: str,
+    *,
+    variable: str = "loss",
+    draw: Draw = draw_contour,
+    legend: Sequence[str] = (),
+) -> Figure:
+    """Filled contours of every split side by side, with one colour scale and its bar.
+
+    The legend stands beside the last panel's name; a longer one, whose entries `legend` lists, in rows of its own
+    below the title.
+    """
     names = list(style.splits(result))
     scale = Scale.of(result[variable])
-    left, right, bottom, top = margins = (0.7, 0.9, 0.55, 0.55)
+    left, right, bottom, top = 0.7, 0.9, 0.55, 0.55
     width = left + len(names) * PANEL + (len(names) - 1) * style.GAP * PANEL + right
+    columns = _columns(legend, width)
+    top += ROW * -(-len(legend) // columns)
+    margins = (left, right, bottom, top)
     height = bottom + PANEL + top
     with style.canvas(title, width=width, height=height, margins=margins, panels=len(names)) as (figure, axes):
         for name, ax in zip(names, axes, strict=True):
@@ -182,7 +225,10 @@ def contour_page(result: xr.Dataset, title: str, *, variable: str = "loss", draw
             if ax is not axes[0]:
                 ax.set_ylabel("")
                 ax.tick_params(labelleft=False)
-        style.legend_above(axes[-1], columns=3)
+        if legend:
+            _legend_below_title(figure, axes[0], columns)
+        else:
+            style.legend_above(axes[-1], columns=3)
         if len(scale.edges):
             box = axes[-1].get_position()
             bar = figure.colorbar(
@@ -196,15 +242,29 @@ def contour_page(result: xr.Dataset, title: str, *, variable: str = "loss", draw
     return figure
 
 
-def surface_page(result: xr.Dataset, title: str, *, variable: str = "loss", draw: Draw = draw_surface) -> Figure:
-    """Surfaces of every split side by side, with one scale of heights and colours."""
+def surface_page(
+    result: xr.Dataset,
+    title: str,
+    *,
+    variable: str = "loss",
+    draw: Draw = draw_surface,
+    legend: Sequence[str] = (),
+) -> Figure:
+    """Surfaces of every split side by side, with one scale of heights and colours; `legend` as in `contour_page`."""
     names = list(style.splits(result))
     scale = Scale.of(result[variable])
-    panel, height = 3.4, 3.3
+    panel, room = 3.4, 3.3
     width = panel * len(names) + 0.4  # for the label of the last vertical axis
+    columns = _columns(legend, width) if legend else 3
+    height = room + ROW * -(-len(legend) // columns)
     with style.canvas(title, width=width, height=height, margins=(0, 0, 0, 0), panels=0) as (figure, _):
         for column, name in enumerate(names):
-            ax = Axes3D(figure, (panel * column / width, 0.05, panel / width, 0.9), elev=28, azim=-55)
+            ax = Axes3D(
+                figure,
+                (panel * column / width, 0.05 * room / height, panel / width, 0.9 * room / height),
+                elev=28,
+                azim=-55,
+            )
             ax.patch.set_visible(False)  # it would hide the label of the panel before
             figure.add_axes(ax)
             ax.set_box_aspect((1, 1, 0.75), zoom=0.92)  # pyright: ignore[reportArgumentType]
@@ -215,7 +275,22 @@ def surface_page(result: xr.Dataset, title: str, *, variable: str = "loss", draw
             ax.zaxis.set_tick_params(pad=2)
             ax.zaxis.labelpad = 6
             ax.text2D(0.08, 0.93, name, transform=ax.transAxes, fontsize=style.NORMAL, va="top")
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        if handles:
-            figure.legend(handles, labels, loc="upper right", bbox_to_anchor=(1, 1 - 0.25 / height), ncols=3)
+        _legend_below_title(figure, figure.axes[0], columns)
     return figure
+
+
+def _columns(legend: Sequence[str], width: float) -> int:
+    """How many entries of a legend stand side by side in a figure so wide; a letter is about 0.6 of its size wide."""
+    entry = 0.5 + 0.6 * style.SMALL / 72 * max(map(len, legend), default=0)  # inches
+    fit = max(1, int(width / entry))
+    rows = max(1, -(-len(legend) // fit))
+    return max(1, -(-len(legend) // rows))
+
+
+def _legend_below_title(figure: Figure, ax: Axes, columns: int) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        below = 1 - 0.25 / figure.get_size_inches()[1]
+        figure.legend(
+            handles, labels, loc="upper right", bbox_to_anchor=(1, below), ncols=columns, columnspacing=1.2
+        )  # fmt: skip

@@ -40,7 +40,7 @@ def linear_connectivity(
         barrier=_barrier(result).assign_attrs(UNITS["barrier"]),
         excess=_above_line(result).max("alpha", skipna=False).assign_attrs(UNITS["excess"]),
         barrier_resolution=(_barrier(result) - before).assign_attrs(UNITS["barrier_resolution"]),
-    ).assign_attrs(evaluations=result.sizes["alpha"])
+    ).assign_attrs(probe="linear_connectivity", evaluations=result.sizes["alpha"])
 
 
 def _measure(losses: Losses, start: Tensor, end: Tensor, alpha: np.ndarray) -> xr.Dataset:

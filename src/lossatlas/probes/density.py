@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import xarray as xr
 from torch import Tensor
@@ -65,11 +67,12 @@ def spectral_density(
             product, size, draws=draws, steps=steps, generator=own, deflate=outliers, device=theta.device
         )
         density = broaden(found, scale=scale, width=width)
-        parts[split] = _labelled(found, density, spent, {"scale": scale, "width": width, "draws": draws, "k": k})
+        attrs = {"probe": "spectral_density", "scale": scale, "width": width, "draws": draws, "k": k}
+        parts[split] = _labelled(found, density, spent, attrs | loss.attrs)
     return join_splits(parts)
 
 
-def _labelled(found: Quadrature, density: Density, spent: int, attrs: dict[str, float | str]) -> xr.Dataset:
+def _labelled(found: Quadrature, density: Density, spent: int, attrs: dict[str, Any]) -> xr.Dataset:
     mean, mean_error = found.mean(found.nodes)
     negative, negative_error = found.mean((found.nodes < -RESOLVED * found.nodes.abs().max()).double())
     scalars = {

@@ -25,4 +25,5 @@ def interpolate(losses: Losses, start: Tensor, end: Tensor, *, steps: int = 51) 
     if steps < 2:
         raise ValueError(f"steps is {steps}: wanted at least 2, for the two ends")
     alpha = torch.linspace(0, 1, steps, dtype=torch.float64)
-    return sample(losses, Segment(start, end, alpha), {"alpha": alpha.numpy()})
+    result = sample(losses, Segment(start, end, alpha), {"alpha": alpha.numpy()})
+    return result.assign_attrs(probe="interpolate")

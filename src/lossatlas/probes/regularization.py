@@ -21,9 +21,9 @@ def interpolate_by_weight_decay(
 ) -> xr.Dataset:
     """Loss and metrics on the straight line from initial to final weights, for a network per weight decay.
 
-    The loss is that of the data alone. Beside it stands `penalty`, λ‖θ‖²/2 over all of θ, whose gradient λθ is what
-    the `weight_decay=λ` of torch.optim's SGD and Adam adds (AdamW's does not: it is no term of the loss); their sum
-    is what was trained. Costs `steps` evaluations of each loss per weight decay.
+    The loss is that of the data alone, and must come without a penalty of its own. Beside it stands `penalty`, λ‖θ‖²/2
+    over all of θ, whose gradient λθ is what the `weight_decay=λ` of torch.optim's SGD and Adam adds (AdamW's does not:
+    it is no term of the loss); their sum is what was trained. Costs `steps` evaluations of each loss per weight decay.
 
     Args:
         starts, ends: `(w, P)`, a row per weight decay.
@@ -41,12 +41,13 @@ def interpolate_by_weight_decay(
     array([[0.    , 0.    , 0.    ],
            [0.    , 0.0625, 0.25  ]])
     """
-    _check(weight_decays, starts=starts, ends=ends)
+    _check(losses, weight_decays, starts=starts, ends=ends)
     if steps < 2:
         raise ValueError(f"steps is {steps}: wanted at least 2, for the two ends")
     alpha = torch.linspace(0, 1, steps, dtype=torch.float64)
     lines = [Segment(start, end, alpha) for start, end in zip(starts, ends, strict=True)]
-    return _measure(losses, lines, weight_decays, {"alpha": alpha.numpy()})
+    result = _measure(losses, lines, weight_decays, {"alpha": alpha.numpy()})
+    return result.assign_attrs(probe="interpolate_by_weight_decay")
 
 
 def slice_by_weight_decay(
@@ -77,7 +78,7 @@ def slice_by_weight_decay(
         relative_length `(weight_decay,)`, from the root mean square of both norms. The cosine of d₁ and d₂ before
         and after is in the attributes `cosine_drawn` and `cosine`.
     """
-    _check(weight_decays, thetas=thetas)
+    _check(losses, weight_decays, thetas=thetas)
     layout = next(iter(by_split(losses).values())).layout
     drawn = random_directions(layout, thetas[0], 2, generator=generator, normalize=normalize, biases=biases)
     directions = orthogonalize(drawn)  # (2, P)
@@ -88,12 +89,17 @@ def slice_by_weight_decay(
     return result.assign(
         relative_length=("weight_decay", lengths.cpu().numpy(), UNITS["relative_length"])
     ).assign_attrs(
-        normalize=normalize, biases=biases, normalized_to=float(weight_decays[0]), cosine_drawn=cosine(*drawn),
-        cosine=cosine(*directions),
+        probe="slice_by_weight_decay", normalize=normalize, biases=biases, normalized_to=float(weight_decays[0]),
+        cosine_drawn=cosine(*drawn), cosine=cosine(*directions),
     )  # fmt: skip
 
 
-def _check(weight_decays: Sequence[float], **stacks: Tensor) -> None:
+def _check(losses: Losses, weight_decays: Sequence[float], **stacks: Tensor) -> None:
+    if any(loss.penalty for loss in by_split(losses).values()):
+        raise ValueError(
+            "the loss has a penalty of its own: wanted one made without weight_decay and penalty, "
+            "since the penalty here is that of each of weight_decays"
+        )
     values = np.asarray(weight_decays, dtype=float)
     if not values.size or not (np.isfinite(values) & (values >= 0)).all() or np.unique(values).size < values.size:
         raise ValueError(f"weight_decays is {tuple(weight_decays)}: wanted finite numbers from 0 up, no two alike")

@@ -56,7 +56,7 @@ def epsilon_sharpness(
                 UNITS["increase"]
             ),
         },
-        attrs={"radius": radius, "samples": samples, **values.attrs},
+        attrs={"probe": "epsilon_sharpness", "radius": radius, "samples": samples, **values.attrs},
     ).drop_vars("sample")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
@@ -18,19 +19,31 @@ def random_line(
     generator: torch.Generator,
     radius: float = 1.0,  # Li et al. 2018
     steps: int = 51,
+    draws: int = 1,
     normalize: Normalization = "filter",
     biases: Biases = "zero",
 ) -> xr.Dataset:
-    """L(θ + αd) for α in [−radius, radius] along one random direction d (Li et al. 2018, section 3).
+    """L(θ + αd) for α in [−radius, radius] along random directions d (Li et al. 2018, section 3).
 
-    With `normalize="filter"` or `"layer"`, α = 1 moves every filter or layer by its own norm. `steps` is odd: the
-    centre is θ itself. Costs `steps` evaluations. For the options see `directions.random_directions`.
+    One line says what one direction shows; `draws` of them, each along a direction of its own, say how much that is by
+    chance. With `normalize="filter"` or `"layer"`, α = 1 moves every filter or layer by its own norm. `steps` is odd:
+    the centre is θ itself. Costs `draws` · `steps` evaluations of each loss, and one direction at a time in memory.
+    For the options see `directions.random_directions`.
+
+    Returns:
+        loss and metrics `(alpha,)`, and with more than one draw `(alpha, draw)`. The first draw is the line that the
+        same generator gives with `draws=1`.
     """
+    if draws < 1:
+        raise ValueError(f"draws is {draws}: wanted at least 1")
     layout = next(iter(by_split(losses).values())).layout
-    direction = random_directions(layout, theta, 1, generator=generator, normalize=normalize, biases=biases)
     alpha = centered(radius, steps)
-    result = sample(losses, Affine(theta, direction, alpha[:, None]), {"alpha": alpha.numpy()})
-    return result.assign_attrs(normalize=normalize, biases=biases)
+    lines = []
+    for _ in range(draws):
+        direction = random_directions(layout, theta, 1, generator=generator, normalize=normalize, biases=biases)
+        lines.append(sample(losses, Affine(theta, direction, alpha[:, None]), {"alpha": alpha.numpy()}))
+    result = lines[0] if draws == 1 else _by_draw(lines)
+    return result.assign_attrs(probe="random_line", normalize=normalize, biases=biases)
 
 
 def random_plane(
@@ -54,5 +67,17 @@ def random_plane(
     axis = centered(radius, steps)
     result = sample(losses, Affine(theta, directions, grid(axis, axis)), {"alpha": axis.numpy(), "beta": axis.numpy()})
     return result.assign_attrs(
-        normalize=normalize, biases=biases, cosine_drawn=cosine(*drawn), cosine=cosine(*directions)
-    )
+        probe="random_plane", normalize=normalize, biases=biases, cosine_drawn=cosine(*drawn),
+        cosine=cosine(*directions),
+    )  # fmt: skip
+
+
+def _by_draw(lines: list[xr.Dataset]) -> xr.Dataset:
+    """The lines along a last dimension `draw`, with their counts added up."""
+    joined = xr.concat(
+        lines, xr.IndexVariable("draw", np.arange(len(lines))), coords="minimal", compat="override", join="override",
+        combine_attrs="override",
+    ).transpose(..., "draw")  # fmt: skip
+    lost = int((~np.isfinite(joined.loss.values)).sum())
+    counts = {"evaluations": sum(line.attrs["evaluations"] for line in lines)} | ({"not_finite": lost} if lost else {})
+    return joined.assign_attrs(counts)

@@ -6,16 +6,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lossatlas.curvature import Hessian
-from lossatlas.krylov import Product, extremal_eigenpairs
+from lossatlas.curvature import Hessian, pays_in_single
+from lossatlas.ends import search_ends
 from lossatlas.results import UNITS
 from lossatlas.surface import Losses, by_split, join_splits
-from lossatlas.trace import trace
-
-# Single precision first, where it pays: with fewer parameters a product is mostly the calling of operations, and below
-# this tolerance the rounding of the products shows in the residuals.
-MIXED_PARAMETERS = 1000
-MIXED_TOL = 1e-5
 
 
 def spectrum(
@@ -55,46 +49,34 @@ def spectrum(
         if max_products < k + 1:
             raise ValueError(f"max_products is {max_products}: {k} + 1 eigenvalues take {k + 1} products at least")
         own = torch.Generator().manual_seed(seed)
-        product = _Counted(Hessian(loss if loss.dtype is dtype else loss.to(dtype), theta))
-        lower = mixed and dtype is torch.float64 and loss.dtype is torch.float32
-        rough = _Counted(Hessian(loss, theta)) if lower and size > MIXED_PARAMETERS and tol >= MIXED_TOL else None
-        pairs = extremal_eigenpairs(
-            product, size, largest=k, smallest=1, generator=own, tol=tol, max_products=max_products, rough=rough,
-            device=theta.device,
-        )  # fmt: skip
-        value, error = trace(
-            product, size, samples=samples, generator=own, rough=rough,
-            deflate=torch.cat([pairs.largest_vectors, pairs.smallest_vectors]),
-            deflated=float(pairs.largest.sum() + pairs.smallest.sum()),
+        product = Hessian(loss if loss.dtype is dtype else loss.to(dtype), theta)
+        lower = mixed and pays_in_single(loss, size, dtype, tol)
+        ends = search_ends(
+            product, size, k=k, samples=samples, generator=own, tol=tol, max_products=max_products,
+            rough=Hessian(loss, theta) if lower else None, device=theta.device, dtype=dtype,
         )  # fmt: skip
         scalars = {
-            "smallest": float(pairs.smallest[0]),
-            "smallest_residual": float(pairs.smallest_residuals[0]),
-            "trace": value,
-            "trace_error": error,
-            "products": product.rows + (rough.rows if rough else 0),
-            "rough_products": rough.rows if rough else 0,
-            "converged": pairs.converged,
+            "smallest": ends.smallest,
+            "smallest_residual": ends.smallest_residual,
+            "trace": ends.trace,
+            "trace_error": ends.trace_error,
+            "products": ends.products,
+            "rough_products": ends.rough_products,
+            "converged": ends.converged,
         }
         parts[split] = xr.Dataset(
             {
-                "eigenvalues": ("eigenvalue", pairs.largest.numpy(), UNITS["eigenvalues"]),
-                "residuals": ("eigenvalue", pairs.largest_residuals.numpy(), UNITS["residuals"]),
+                "eigenvalues": ("eigenvalue", ends.largest.numpy(), UNITS["eigenvalues"]),
+                "residuals": ("eigenvalue", ends.residuals.numpy(), UNITS["residuals"]),
                 **{name: ((), value, UNITS.get(name, {})) for name, value in scalars.items()},
             },
             {"eigenvalue": range(1, k + 1)},
-            {"tol": tol, "samples": samples, "dtype": str(dtype).removeprefix("torch.")},
+            {
+                "probe": "spectrum",
+                "tol": tol,
+                "samples": samples,
+                "dtype": str(dtype).removeprefix("torch."),
+                **loss.attrs,
+            },
         )
     return join_splits(parts)
-
-
-class _Counted:
-    """A product that counts the rows it has multiplied."""
-
-    def __init__(self, product: Product) -> None:
-        self.rows = 0
-        self._product = product
-
-    def __call__(self, vectors: Tensor) -> Tensor:
-        self.rows += len(vectors)
-        return self._product(vectors)

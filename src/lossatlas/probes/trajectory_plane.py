@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lossatlas.directions import principal_directions
+from lossatlas.directions import principal_directions, project
 from lossatlas.paths import Affine, grid
 from lossatlas.results import UNITS
 from lossatlas.surface import Losses, sample
@@ -38,11 +38,7 @@ def trajectory_plane(
         raise ValueError(f"checkpoints have shape {tuple(checkpoints.shape)}: wanted (t, P) with t of at least 3")
     last = checkpoints[-1]
     axes, explained = principal_directions(checkpoints, last)
-    differences = (checkpoints - last).double()
-    path = differences @ axes.T  # (t, 2)
-    distance = differences.norm(dim=-1)
-    off_plane = (differences - path @ axes).norm(dim=-1) / distance.clamp(min=torch.finfo(torch.float64).tiny)
-
+    path, off_plane = project(checkpoints, last, axes)  # (t, 2), (t,)
     alpha, beta = (_axis(values, steps, margin) for values in path.T)
     basis = axes.to(last)
     result = sample(losses, Affine(last, basis, grid(alpha, beta)), {"alpha": alpha.numpy(), "beta": beta.numpy()})
@@ -57,8 +53,8 @@ def trajectory_plane(
         path_alpha=("checkpoint", path[:, 0].numpy(), UNITS["path_alpha"]),
         path_beta=("checkpoint", path[:, 1].numpy(), UNITS["path_beta"]),
         off_plane=("checkpoint", off_plane.numpy(), UNITS["off_plane"]),
-        explained_variance=("component", explained.numpy(), UNITS["explained_variance"]),
-    ).assign_attrs(margin=margin, evaluations=steps**2 + 2 * len(checkpoints))
+        explained_variance=("component", explained.cpu().numpy(), UNITS["explained_variance"]),
+    ).assign_attrs(probe="trajectory_plane", margin=margin, evaluations=steps**2 + 2 * len(checkpoints))
 
 
 def _axis(path: Tensor, steps: int, margin: float) -> Tensor:

@@ -1,0 +1,39 @@
+"""A first look at what `Loss.of` is given: what kind of thing it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+TAKEN = ("loss", "penalty", "objective", "split", "alpha", "beta")  # names in results that no metric may have
+
+
+def check_kinds(module: Any, criterion: Any, metrics: Any) -> None:
+    """Say what is no module, no criterion or no metrics, which would fail later and less clearly."""
+    check_recording()
+    if not isinstance(module, nn.Module):
+        kind = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
+        raise ValueError(f"the module is {kind}: wanted an nn.Module, with its weights loaded")
+    for name, function in {"the criterion": criterion, **(metrics if isinstance(metrics, Mapping) else {})}.items():
+        if isinstance(function, type):
+            raise ValueError(f"{name} is the class {function.__name__}: wanted an instance, {function.__name__}()")
+        if function is not None and not callable(function):
+            raise ValueError(f"{name} is a {type(function).__name__}: wanted a function of output and target")
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise ValueError(
+            f'metrics is a {type(metrics).__name__}: wanted functions by name, {{"accuracy": lossatlas.accuracy}}'
+        )
+    taken = [name for name in metrics or () if name in TAKEN]
+    if taken:
+        raise ValueError(f"a metric is called {taken[0]!r}: wanted another name than {', '.join(TAKEN)}")
+
+
+def check_recording() -> None:
+    """Say so where torch records nothing, whatever is asked for."""
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "inside torch.inference_mode() nothing can be differentiated: leave it, or use torch.no_grad()"
+        )

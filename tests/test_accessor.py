@@ -1,0 +1,185 @@
+"""`result.atlas` on results of the real probes: every one has a picture, and what it shows is the result."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import h5py
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from matplotlib.contour import QuadContourSet
+from matplotlib.figure import Figure
+
+import lossatlas.accessor  # noqa: F401
+from lossatlas import (
+    epsilon_sharpness,
+    interpolate,
+    interpolate_by_weight_decay,
+    linear_connectivity,
+    random_line,
+    random_plane,
+    slice_by_weight_decay,
+    spectral_density,
+    spectrum,
+    trajectory_plane,
+)
+from lossatlas.figures.plot import DRAW, PLANES
+from lossatlas.imports import read_loss_landscape
+from lossatlas.probes.block_spectrum import block_spectrum
+from lossatlas.probes.eigenvector_plane import eigenvector_plane
+from lossatlas.probes.model_plane import model_plane
+from lossatlas.results import load
+
+
+@pytest.fixture(autouse=True)
+def figures() -> Iterator[None]:
+    mpl.use("agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def losses(loss):
+    return {"train": loss, "test": loss.to(torch.float32).to(torch.float64)}
+
+
+@pytest.fixture
+def make(losses, theta, generator, tmp_path) -> Callable[[str], xr.Dataset]:
+    """A small result of each probe by its name."""
+    points = theta + torch.randn(4, len(theta), generator=generator, dtype=theta.dtype) / 5
+
+    def surface_file(name: str) -> xr.Dataset:
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["xcoordinates"] = np.linspace(-1, 1, 3)
+            if name.endswith("plane"):
+                file["ycoordinates"] = np.linspace(-1, 1, 5)
+            file["train_loss"] = np.arange(15.0).reshape(3, 5) if name.endswith("plane") else np.arange(3.0)
+        return read_loss_landscape(tmp_path / "a.h5")
+
+    made: dict[str, Callable[[], xr.Dataset]] = {
+        "random_line": lambda: random_line(losses, theta, generator=generator, steps=5),
+        "random_plane": lambda: random_plane(losses, theta, generator=generator, steps=5),
+        "interpolate": lambda: interpolate(losses, points[0], points[1], steps=5),
+        "linear_connectivity": lambda: linear_connectivity(losses, points[0], points[1], steps=5, refinements=0),
+        "trajectory_plane": lambda: trajectory_plane(losses, points, steps=5),
+        "model_plane": lambda: model_plane(losses, points[:3], names=["a", "b", "c"], steps=5),
+        "eigenvector_plane": lambda: eigenvector_plane(losses, theta, generator=generator, steps=5),
+        "spectrum": lambda: spectrum(losses, theta, k=2, samples=2, generator=generator),
+        "block_spectrum": lambda: block_spectrum(losses, theta, k=2, samples=2, generator=generator),
+        "spectral_density": lambda: spectral_density(losses, theta, generator=generator),
+        "epsilon_sharpness": lambda: epsilon_sharpness(losses, theta, samples=8, generator=generator),
+        "interpolate_by_weight_decay": lambda: interpolate_by_weight_decay(
+            losses, points[:2], points[2:], [0.0, 0.1], steps=3
+        ),
+        "slice_by_weight_decay": lambda: slice_by_weight_decay(
+            losses, points[:2], [0.0, 0.1], generator=generator, steps=3
+        ).isel(weight_decay=1),
+        "loss_landscape_plane": lambda: surface_file("plane"),
+        "loss_landscape_line": lambda: surface_file("line"),
+    }
+    return lambda probe: made[probe]()
+
+
+@pytest.mark.parametrize("probe", sorted(DRAW))
+def test_every_result_has_a_picture(make, probe, tmp_path):
+    result = make(probe)
+    assert result.attrs["probe"] == probe
+    kept = result.copy(deep=True)
+    rc = dict(mpl.rcParams)
+    ax = result.atlas.plot()
+    assert ax.figure.number in plt.get_fignums()  # pyplot shows it
+    assert ax.get_xlabel()
+    assert len(ax.figure.axes) == (2 if probe in PLANES else 1)  # a colour bar
+    ax.figure.savefig(tmp_path / "a.png")
+    assert mpl.rcParams == rc
+    xr.testing.assert_identical(result, kept)
+
+    figure = Figure()
+    own = figure.subplots()
+    assert result.atlas.plot(own) is own
+    assert figure.axes == [own]
+    assert own.get_xlabel() == ax.get_xlabel()
+
+
+def test_one_result_is_drawn_after_it_was_saved(make, tmp_path):
+    result = make("random_plane")
+    result.atlas.save(tmp_path / "a.nc")
+    loaded = load(tmp_path / "a.nc")
+    xr.testing.assert_identical(loaded, result)
+    assert loaded.atlas.plot().get_xlabel() == "random direction α"
+
+
+def test_a_plane_shows_its_first_split_and_says_so(make):
+    result = make("random_plane")
+    result["loss"][1] *= 3
+    shown = {}
+    for split in (None, "train", "test"):
+        ax = result.atlas.plot(split=split)
+        assert ax.get_title(loc="left") == (split or "train")
+        (filled,) = (part for part in ax.collections if isinstance(part, QuadContourSet) and part.filled)
+        shown[split] = filled
+    outlines = {split: [path.vertices.tolist() for path in part.get_paths()] for split, part in shown.items()}
+    assert outlines[None] == outlines["train"]
+    assert outlines["train"] != outlines["test"]
+    assert np.array_equal(shown["train"].levels, shown["test"].levels)  # the scale is that of all splits
+    one = result.sel(split="test", drop=True).atlas.plot()
+    assert one.get_title(loc="left") == ""
+
+
+def test_curves_show_every_split_or_one(make):
+    result = make("interpolate")
+    both = result.atlas.plot(variable="accuracy")
+    assert [text.get_text() for text in both.get_legend().get_texts()] == ["train", "test"]
+    assert both.get_ylabel() == "accuracy"
+    np.testing.assert_allclose(both.lines[1].get_ydata(), result.accuracy.sel(split="test"))
+    (line,) = result.atlas.plot(split="test").lines
+    np.testing.assert_allclose(line.get_ydata(), result.loss.sel(split="test"))
+    assert line.get_color() == both.lines[1].get_color()
+
+
+def test_surface_and_export(make, tmp_path):
+    result = make("random_plane")
+    surface = result.atlas.surface(split="test")
+    np.testing.assert_allclose(
+        np.asarray(surface.data[0].customdata, dtype=float), result.loss.sel(split="test").values.T
+    )
+    result.atlas.export(tmp_path / "a.npz", variable="accuracy", split="test")
+    with np.load(tmp_path / "a.npz") as file:
+        np.testing.assert_array_equal(file["accuracy"], result.accuracy.sel(split="test"))
+
+
+def test_what_cannot_be_drawn(make):
+    result = make("random_plane")
+    line = make("interpolate")
+    several = result.expand_dims(weight_decay=[0.0, 0.1])
+    for odd, knobs, words in (
+        (xr.Dataset(), {}, "attribute probe is None: wanted one of .*random_plane"),
+        (result.assign_attrs(probe="dowsing"), {}, "attribute probe is 'dowsing'"),
+        (result, {"split": "valid"}, "split is 'valid': choose from train, test"),
+        (line.sel(split="test", drop=True), {"split": "test"}, "split is 'test': choose from nothing"),
+        (result, {"variable": "los"}, "no 'los': choose from loss, accuracy"),
+        (several, {}, r"dimension weight_decay too: choose one, result.sel\(weight_decay=...\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            odd.atlas.plot(**knobs)
+    assert not plt.get_fignums()
+
+
+def test_drawing_libraries_are_imported_when_they_are_wanted():
+    code = (
+        "import sys, lossatlas.accessor\n"
+        "assert not {'matplotlib', 'plotly'} & set(sys.modules)\n"
+        "import numpy as np, xarray as xr\n"
+        "from matplotlib.figure import Figure\n"
+        "line = ('alpha', np.arange(3.0))\n"
+        "result = xr.Dataset({'loss': line}, {'alpha': line}, {'probe': 'interpolate'})\n"
+        "result.atlas.plot(Figure().subplots())\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
