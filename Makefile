@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 OUT ?= reports
 
-.PHONY: install run test docs pictures lint types imports lock clean
+.PHONY: install run test docs pictures wheel lint types imports lock clean
 
 install: .venv/installed
 
@@ -17,7 +17,7 @@ run: install
 	$(BIN)/lossatlas run moons --out $(OUT)
 
 test: lint types imports docs
-	$(BIN)/pytest src tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest src tests --numprocesses 2 --dist loadfile
 
 # The site, in dist/site; strict about links. `make pictures` draws its pictures again, from the examples.
 docs: install
@@ -35,6 +35,15 @@ types: install
 
 imports: install
 	$(BIN)/lint-imports --no-cache
+
+# The wheel in an empty environment, with the versions of the lock: the library works without the study's packages.
+wheel: install
+	rm -rf dist/wheel dist/empty
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist/wheel .
+	$(PYTHON) -m venv dist/empty
+	dist/empty/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock dist/wheel/*.whl
+	cd dist && empty/bin/lossatlas check
+	cd dist && empty/bin/python -c "import importlib.util as u; assert not any(map(u.find_spec, ['sklearn', 'pydantic', 'typst']))"
 
 # The lock is what the present environment holds, whole: it is installed without looking for more (backpack, which
 # curvlinops wants, asks for a torchvision that it does not import and that fits no CPU build of torch).

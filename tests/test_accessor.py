@@ -163,7 +163,7 @@ def test_what_cannot_be_drawn(make):
         (result.assign_attrs(probe="dowsing"), {}, "attribute probe is 'dowsing'"),
         (result, {"split": "valid"}, "split is 'valid': choose from train, test"),
         (line.sel(split="test", drop=True), {"split": "test"}, "split is 'test': choose from nothing"),
-        (result, {"variable": "los"}, "no 'los': choose from loss, accuracy"),
+        (result, {"variable": "los"}, "no 'los': choose from loss, .*accuracy"),
         (several, {}, r"dimension weight_decay too: choose one, result.sel\(weight_decay=...\)"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch.nn.utils import vector_to_parameters
 from lossatlas import toys
 from lossatlas.loss import Loss, accuracy
 from lossatlas.paths import Affine, grid
-from lossatlas.surface import by_split, join_splits, sample
+from lossatlas.surface import by_split, join_splits, sample, sample_grid
 
 ALPHA = torch.tensor([-1.0, 0.0, 0.7], dtype=torch.float64)
 BETA = torch.tensor([-2.0, -0.5, 0.0, 0.1, 1.5], dtype=torch.float64)
@@ -113,3 +114,50 @@ def test_no_losses_is_an_error():
 def test_join_of_one_nameless_part_is_the_part(loss, theta, basis):
     part = surface(loss, theta, basis)
     assert join_splits({"": part}) is part
+
+
+# Grids of which few nodes are measured -------------------------------------------------------------------------------
+
+
+def filled(losses, theta, basis, *, steps=31, **knobs):
+    axis = np.linspace(-0.5, 0.5, steps)
+    return sample_grid(losses, partial(Affine, theta, basis), {"alpha": axis, "beta": axis}, **knobs)
+
+
+def test_a_filled_surface_is_that_of_every_node_within_its_error(mlp, moons, theta, basis):
+    losses = {
+        "train": Loss.of(mlp, moons, nn.CrossEntropyLoss(), metrics={"accuracy": accuracy}),
+        "test": Loss.of(mlp, (moons[0][::3], moons[1][::3]), nn.CrossEntropyLoss(), metrics={"accuracy": accuracy}),
+    }
+    sparse, whole = filled(losses, theta, basis), filled(losses, theta, basis, exact=True)
+    assert sparse.attrs["evaluations"] == int(sparse.measured.sum()) < 0.35 * 31**2
+    assert whole.attrs["evaluations"] == 31**2
+    assert whole.attrs["filled"] == "every node was asked for"
+    for quantity in ("loss", "accuracy"):
+        assert sparse[quantity].dims == ("split", "alpha", "beta")
+        off = np.abs(sparse[quantity] - whole[quantity]).max(("alpha", "beta"))
+        assert bool((off <= sparse[f"{quantity}_error"]).all())
+        assert bool((whole[f"{quantity}_error"] == 0).all())
+        measured, same = (result[quantity].values[:, sparse.measured.values] for result in (sparse, whole))
+        np.testing.assert_allclose(measured, same, rtol=1e-12)
+    assert bool((np.abs(sparse.loss - whole.loss).max(("alpha", "beta")) < 0.02 * np.ptp(whole.loss.values)).all())
+
+
+def test_a_penalty_is_filled_with_its_error_too(mlp, moons, theta, basis):
+    loss = Loss.of(mlp, moons, nn.CrossEntropyLoss(), weight_decay=0.1)
+    sparse, whole = filled(loss, theta, basis), filled(loss, theta, basis, exact=True)
+    for quantity in ("loss", "penalty", "objective"):
+        assert float(np.abs(sparse[quantity] - whole[quantity]).max()) <= float(sparse[f"{quantity}_error"])
+
+
+def test_a_grid_with_values_that_are_not_finite_is_measured_and_counted(theta, basis):
+    result = filled(toys.bowl(len(theta)), torch.zeros_like(theta), 1e200 * basis)
+    assert result.attrs["filled"] == "a value is not finite"
+    assert result.attrs["not_finite"] == 31**2 - 1  # all but the centre
+    assert bool(result.measured.all())
+
+
+def test_the_tolerance_decides_how_many_nodes_are_measured(loss, theta, basis):
+    coarse, fine = (filled(loss, theta, basis, steps=51, tol=tol) for tol in (0.05, 0.002))
+    assert coarse.attrs["evaluations"] < fine.attrs["evaluations"]
+    assert float(fine.loss_error) < float(coarse.loss_error)

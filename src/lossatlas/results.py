@@ -48,6 +48,7 @@ UNITS: dict[str, dict[str, str]] = {
     "sigma": {"long_name": "standard deviation of the broadening", "units": "unit of the axis"},
     "increase": {"long_name": "L(θ + δ) − L(θ)", "units": "criterion"},
     "weight_decay": {"long_name": "weight decay λ", "units": "criterion / parameter²"},
+    "measured": {"long_name": "whether the node was measured", "units": "1"},
     "penalty": {"long_name": "penalty λ‖θ‖²/2", "units": "criterion"},
     "objective": {"long_name": "loss + penalty", "units": "criterion"},
     "relative_length": {"long_name": "‖d‖ / ‖θ‖ of the directions", "units": "1"},

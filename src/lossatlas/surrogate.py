@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.linalg import solve
 
 Nodes = np.ndarray  # (m, d) of int: which value along each axis
 Evaluate = Callable[[Nodes], np.ndarray]  # (m, d) -> (m, v): v quantities at m nodes
@@ -71,6 +70,7 @@ class _Filling:
         self.places = np.stack([axis[self.every[:, k]] for k, axis in enumerate(scaled)], -1)  # (N, d) in [-1, 1]
         self.taken = np.zeros(len(self.every), bool)
         self.order = np.empty(0, int)  # measured nodes, as rows of `every`
+        self.distances = np.empty((len(self.every), 0))  # of every node from the measured ones
         self.values = np.empty((0, len(smooth)))
 
     def run(self) -> Filled:
@@ -119,6 +119,10 @@ class _Filling:
         self.values = np.concatenate([self.values, got])
         return got
 
+    def distances_from(self, rows: np.ndarray) -> np.ndarray:
+        steps = (self.places[:, None, k] - self.places[None, rows, k] for k in range(len(self.axes)))
+        return np.sqrt(sum(step * step for step in steps))
+
     def errors_at(self, rows: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, float]:
         """Measure nodes; largest error of each quantity there, and the largest of the smooth ones in units of range."""
         got = self.measure(rows)
@@ -134,12 +138,13 @@ class _Filling:
         logs = self.logs()
         with np.errstate(invalid="ignore", divide="ignore"):
             data = np.where(logs, np.log(self.values), self.values)
-        nodes = self.places[self.order]
-        squared = _squared_distances(self.places, nodes)  # (N, m)
-        fine = _spline(squared, self.order, nodes, self.places, data, power=5)
-        coarse = _spline(squared, self.order, nodes, self.places, data, power=3)
+        new = self.distances_from(self.order[self.distances.shape[1] :])
+        r = self.distances = np.concatenate([self.distances, new], axis=1)  # (N, m)
+        cubes = r * r * r
+        fine = _spline(cubes * r * r, self.order, self.places, data, degree=2)
+        coarse = _spline(cubes, self.order, self.places, data, degree=1)
         if not self.smooth.all():
-            rough = _spline(squared, self.order, nodes, self.places, data[:, ~self.smooth], power=1)
+            rough = _spline(r, self.order, self.places, data[:, ~self.smooth], degree=0)
             low, high = data[:, ~self.smooth].min(0), data[:, ~self.smooth].max(0)
             coarse[:, ~self.smooth] = np.clip(fine[:, ~self.smooth], low, high)
             fine[:, ~self.smooth] = np.clip(rough, low, high)
@@ -164,7 +169,8 @@ class _Filling:
         return np.array(rows)
 
     def whole(self, reason: str) -> Filled:
-        self.measure(np.flatnonzero(~self.taken))
+        if not self.taken.all():
+            self.measure(np.flatnonzero(~self.taken))
         values = np.empty((len(self.every), self.values.shape[1]))
         values[self.order] = self.values
         return Filled.whole(values.T.reshape(-1, *self.shape), reason)
@@ -188,26 +194,21 @@ def _scaled(axis: np.ndarray) -> np.ndarray:
     return (2 * axis - low - high) / (high - low)
 
 
-def _squared_distances(places: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-    return sum((places[:, [k]] - nodes[None, :, k]) ** 2 for k in range(places.shape[1]))  # type: ignore[return-value]
+def _spline(kernel: np.ndarray, order: np.ndarray, places: np.ndarray, data: np.ndarray, *, degree: int) -> np.ndarray:
+    """The polyharmonic spline Σ c_i φ(|x − x_i|) + polynomial through the data, at all places: `(N, v)`.
 
-
-def _spline(
-    squared: np.ndarray, order: np.ndarray, nodes: np.ndarray, places: np.ndarray, data: np.ndarray, *, power: int
-) -> np.ndarray:
-    """The polyharmonic spline Σ c_i |x − x_i|^power + polynomial through the data, at all places: `(N, v)`.
-
-    The polynomial has the degree (power − 1) / 2 with which the system has one solution (Wendland 2005, chapter 8).
+    `kernel` is φ of the distances `(N, m)` from the nodes, which are the places of `order`. The polynomial has the
+    degree (p − 1) / 2 with which the system for φ = r^p has one solution (Wendland 2005, chapter 8).
     """
-    kernel = squared ** (power / 2)
-    terms = _polynomial(nodes, (power - 1) // 2)  # (m, t)
-    size, extra = terms.shape
+    terms = _polynomial(places, degree)  # (N, t)
+    size, extra = len(order), terms.shape[1]
     system = np.zeros((size + extra, size + extra))
     system[:size, :size] = kernel[order]
-    system[:size, size:], system[size:, :size] = terms, terms.T
+    system[:size, size:] = terms[order]
+    system[size:, :size] = terms[order].T
     right = np.concatenate([data, np.zeros((extra, data.shape[1]))])
-    weights = solve(system, right, assume_a="sym", check_finite=False)
-    return kernel @ weights[:size] + _polynomial(places, (power - 1) // 2) @ weights[size:]
+    weights = np.linalg.solve(system, right)
+    return kernel @ weights[:size] + terms @ weights[size:]
 
 
 def _polynomial(places: np.ndarray, degree: int) -> np.ndarray:

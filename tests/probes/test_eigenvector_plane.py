@@ -96,7 +96,7 @@ def test_by_default_the_quadratic_term_reaches_the_loss_at_theta():
     level = 0.5 * float(THETA @ A @ THETA)
     assert result.attrs["radius"] == pytest.approx(np.sqrt(2 * level / 3), rel=1e-8)
     assert float(result.alpha[-1]) == float(result.beta[-1]) == result.attrs["radius"]
-    assert result.loss.shape == (25, 25)
+    assert result.loss.shape == (51, 51)
 
 
 def test_the_eigenvectors_are_those_of_the_split_that_was_asked_for():

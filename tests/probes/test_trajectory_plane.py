@@ -61,7 +61,7 @@ def test_a_path_with_a_known_residual(height):
 
 @pytest.mark.parametrize("steps", [5, 6, 25])
 def test_the_grid_has_the_last_point_as_a_node(loss, planar, steps):
-    result = trajectory_plane(loss, planar, steps=steps)
+    result = trajectory_plane(loss, planar, steps=steps, exact=True)
     assert result.loss.shape == (steps, steps)
     centre = result.loss.sel(alpha=0, beta=0)
     assert float(centre) == pytest.approx(loss(planar[-1]).item(), rel=1e-14)

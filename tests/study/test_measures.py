@@ -151,7 +151,7 @@ def test_weight_decays_of_both_studies_are_compared_and_other_factors_only_in_th
     ]  # fmt: skip
     assert decay.resampled.tolist() == ["configurations", "seeds", "configurations"]
     assert loss.query("factor == 'optimizer'").n.tolist() == [4]
-    minimum = found.query("outcome == 'path_minimum'")
+    minimum = found.query("outcome == 'path_minimum' and scale == 'linear'")
     assert minimum[["scale", "level_a", "level_b", "n", "estimate"]].values.tolist() == [["linear", 0, 0.001, 2, 1]]
     bump = found.query("outcome == 'interpolation_bump' and factor == 'weight_decay'")
     assert bump[["n", "estimate"]].values.tolist() == [[2, 0]]

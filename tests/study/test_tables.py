@@ -22,6 +22,7 @@ GEOMETRY = [
     "top_eigenvalue", "smallest_eigenvalue", "trace", "trace_error", "hessian_converged",
     "sharpness", "sharpness_mean",
     "interpolation_bump", "interpolation_monotone", "slice_width", "explained_variance", "off_plane",
+    "surface_error",
 ]  # fmt: skip
 
 
@@ -61,8 +62,11 @@ def measure(store: Store, run: Run) -> None:
     write_result(folder / "interpolation" / "interpolation.nc", path)
     line = curve([-1.0, 0.0, 1.0], train=[0.2, 0.0, 0.4], test=[0.0, 0.0, 0.0])
     write_result(folder / "random_slice" / "slice1d.nc", line)
-    plane = {"explained_variance": ("component", [0.75, 0.125]), "off_plane": ("checkpoint", [0.5, 0.625, 0.0])}
-    write_result(folder / "pca" / "plane.nc", xr.Dataset(plane))
+    plane = {
+        "explained_variance": ("component", [0.75, 0.125]), "off_plane": ("checkpoint", [0.5, 0.625, 0.0]),
+        "loss": (("split", "alpha", "beta"), [[[1.0, 3.0]], [[0.0, 9.0]]]), "loss_error": ("split", [0.25, 4.0]),
+    }  # fmt: skip
+    write_result(folder / "pca" / "plane.nc", xr.Dataset(plane, {"split": ["train", "test"]}))
 
 
 def curve(alpha: list[float], **losses: list[float]) -> xr.Dataset:
@@ -104,6 +108,7 @@ def test_runs_have_their_names_metrics_and_measures_in_order(tmp_path):
         "top_eigenvalue": 5.5, "smallest_eigenvalue": -0.25, "trace": 9.0, "sharpness": 0.75, "sharpness_mean": -0.5,
         "interpolation_bump": pytest.approx(0.02), "interpolation_monotone": True,  # 0.02 of a range of 3.02
         "slice_width": pytest.approx(0.5 + 0.25), "explained_variance": 0.875, "off_plane": 0.625,
+        "surface_error": 0.125,
     }  # fmt: skip
     assert table.drop(index=4)[GEOMETRY].isna().all(axis=None)
 

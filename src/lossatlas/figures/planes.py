@@ -238,8 +238,14 @@ def contour_page(
             )  # fmt: skip
             bar.ax.tick_params(**style.TICKS)
             bar.outline.set_linewidth(0.6)  # pyright: ignore[reportCallIssue]
-            bar.set_label(style.label(result[variable]))
+            bar.set_label(style.label(result[variable]) + _doubt(result, variable))
     return figure
+
+
+def _doubt(result: xr.Dataset, variable: str) -> str:
+    """How far a metric may be off between the nodes that were measured: it may have steps, so that may be far."""
+    error = float(result[f"{variable}_error"].max()) if f"{variable}_error" in result else 0.0
+    return f" (± {style.number(error, 1)} where interpolated)" if variable != "loss" and error > 0 else ""
 
 
 def surface_page(

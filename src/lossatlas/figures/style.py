@@ -110,7 +110,9 @@ def color(split: str, others: int = 0) -> str:
 def metrics(result: xr.Dataset) -> list[str]:
     """The quantities beside the loss that lie on the same grid."""
     return [
-        str(name) for name, values in result.data_vars.items() if name != "loss" and values.dims == result.loss.dims
+        str(name)
+        for name, values in result.data_vars.items()
+        if name not in ("loss", "measured") and values.dims == result.loss.dims
     ]
 
 

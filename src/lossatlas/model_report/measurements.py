@@ -47,6 +47,7 @@ from lossatlas.probes.trajectory_plane import trajectory_plane
 Pages = Iterator[tuple[str, Figure]]
 
 EXACT_BELOW = 2_000_000  # parameters: curvature of larger models is measured in their own precision
+TYPICAL_NODES = 180  # that the surface of a trained network took on the average (docs/architecture.md)
 PRODUCTS_PER_PAIR = 4  # of Hessian and vector, to the usual tolerance: between 2 and 6 on trained networks
 
 
@@ -134,21 +135,22 @@ def _random_plane(subject: Subject) -> Made:
 
     def measure(generator: Generator) -> xr.Dataset:
         return random_plane(
-            subject.losses, subject.theta, generator=generator, radius=settings.radius, steps=settings.steps
-        )
+            subject.losses, subject.theta, generator=generator, radius=settings.radius, steps=settings.steps,
+            exact=settings.exact,
+        )  # fmt: skip
 
-    return [Measurement("random_plane", "random_plane", measure, slices.pages, settings.steps**2)]
+    return [Measurement("random_plane", "random_plane", measure, slices.pages, _nodes(settings))]
 
 
 def _trajectory_plane(subject: Subject) -> Made:
-    trajectory, steps = subject.trajectory, subject.settings.steps
+    trajectory, settings = subject.trajectory, subject.settings
     if trajectory is None or len(trajectory) < 3:
         return "wants three checkpoints at least, the model's own weights among them"
 
     def measure(_: Generator) -> xr.Dataset:
-        return trajectory_plane(subject.losses, trajectory, steps=steps)
+        return trajectory_plane(subject.losses, trajectory, steps=settings.steps, exact=settings.exact)
 
-    cost = steps**2 + 2 * len(trajectory)
+    cost = _nodes(settings) + 2 * len(trajectory)
     return [Measurement("trajectory_plane", "trajectory_plane", measure, trajectory_figures.pages, cost)]
 
 
@@ -178,12 +180,13 @@ def _model_plane(subject: Subject) -> Made:
         return "wants two other solutions at least (solutions=)"
     names = ["this model", *subject.others]
     models = torch.stack([subject.theta, *subject.others.values()])
-    steps = subject.settings.steps
+    settings = subject.settings
 
     def measure(_: Generator) -> xr.Dataset:
-        return model_plane(subject.losses, models, names=names, steps=steps)
+        return model_plane(subject.losses, models, names=names, steps=settings.steps, exact=settings.exact)
 
-    return [Measurement("model_plane", "model_plane", measure, model_figures.pages, steps**2 + 2 * len(models))]
+    cost = _nodes(settings) + 2 * len(models)
+    return [Measurement("model_plane", "model_plane", measure, model_figures.pages, cost)]
 
 
 def _spectrum(subject: Subject) -> Made:
@@ -229,15 +232,21 @@ def _blocks(subject: Subject) -> Made:
 
 
 def _eigenvector_plane(subject: Subject) -> Made:
-    steps = subject.settings.steps
+    settings = subject.settings
 
     def measure(generator: Generator) -> xr.Dataset:
-        return eigenvector_plane(subject.losses, subject.theta, generator=generator, steps=steps)
+        return eigenvector_plane(
+            subject.losses, subject.theta, generator=generator, steps=settings.steps, exact=settings.exact
+        )
 
-    products = PRODUCTS_PER_PAIR * 3
-    return [
-        Measurement("eigenvector_plane", "eigenvector_plane", measure, eigenvector_figures.pages, steps**2, products)
-    ]
+    cost, products = _nodes(settings) + 1, PRODUCTS_PER_PAIR * 3
+    return [Measurement("eigenvector_plane", "eigenvector_plane", measure, eigenvector_figures.pages, cost, products)]
+
+
+def _nodes(settings: Settings) -> int:
+    """Evaluations that a plane takes, about."""
+    every = settings.steps**2
+    return every if settings.exact else min(every, TYPICAL_NODES)
 
 
 def _sharpness(subject: Subject) -> Made:

@@ -18,8 +18,10 @@ class Settings:
 
     seed: int = 0
     """Of every random direction and vector."""
-    steps: int = 25
+    steps: int = 51
     """Grid points along each axis of a plane, odd."""
+    exact: bool = False
+    """Measure every node of the planes; else as few as the loss takes, with an error that is stated."""
     radius: float = 1.0
     """Half the width of random slices: at 1 every filter moves by its own norm."""
     draws: int = 10

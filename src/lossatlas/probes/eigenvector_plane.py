@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -12,9 +13,9 @@ from torch import Tensor
 from lossatlas.curvature import Hessian
 from lossatlas.krylov import Product, extremal_eigenpairs
 from lossatlas.loss import Loss
-from lossatlas.paths import Affine, centered, grid
+from lossatlas.paths import Affine, centered
 from lossatlas.results import UNITS
-from lossatlas.surface import Losses, by_split, join_splits, sample
+from lossatlas.surface import SURFACE_TOL, Losses, by_split, join_splits, sample_grid
 
 End = Literal["largest", "second", "smallest"]
 
@@ -29,10 +30,12 @@ def eigenvector_plane(
     which: tuple[End, End] = ("largest", "second"),
     split: str | None = None,
     radius: float | None = None,
-    steps: int = 25,
+    steps: int = 51,
     tol: float = 1e-3,
     max_products: int = 400,
     dtype: torch.dtype | None = None,
+    surface_tol: float = SURFACE_TOL,
+    exact: bool = False,
 ) -> xr.Dataset:
     """L(θ + αv₁ + βv₂) along two eigenvectors of the Hessian, and beside it what the Hessian predicts.
 
@@ -52,9 +55,10 @@ def eigenvector_plane(
         tol, max_products: as in `krylov.extremal_eigenpairs`; `converged` says whether both residuals are below
             `tol` times the largest |λ|.
         dtype: of the products; the loss's own if left out.
+        surface_tol, exact: see `surface.sample_grid`.
 
-    Costs `products` Hessian-vector products, two and one gradient more for each loss beside the first, and steps² + 1
-    evaluations of each.
+    Costs `products` Hessian-vector products, two and one gradient more for each loss beside the first, and as many
+    evaluations of each as the surface takes: steps² + 1 with `exact`, mostly less than a tenth without.
 
     Returns:
         loss, metrics and quadratic `(alpha, beta)`; by `direction`, which holds the names, the eigenvalues, residuals
@@ -91,8 +95,11 @@ def eigenvector_plane(
 
     reach = _radius(float(own(theta)), float(eigenvalues.abs().max())) if radius is None else radius
     axis = centered(reach, steps)
-    plane = Affine(theta, vectors.to(theta), grid(axis, axis))
-    result = sample(losses, plane, {"alpha": axis.numpy(), "beta": axis.numpy()})
+    basis = vectors.to(theta)
+    result = sample_grid(
+        losses, partial(Affine, theta, basis), {"alpha": axis.numpy(), "beta": axis.numpy()},
+        tol=surface_tol, exact=exact,
+    )  # fmt: skip
     for name in ("alpha", "beta"):
         result[name].attrs["units"] = "parameter"
     predicted = join_splits({
@@ -106,7 +113,7 @@ def eigenvector_plane(
         converged=pairs.converged,
     ).assign_attrs(
         {"hessian_of": chosen} if chosen else {}, probe="eigenvector_plane", radius=reach, tol=tol,
-        quadratic_of="objective" if own.penalty else "loss", evaluations=steps**2 + 1,
+        quadratic_of="objective" if own.penalty else "loss", evaluations=result.attrs["evaluations"] + 1,
     )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,10 +11,9 @@ import xarray as xr
 from torch import Tensor
 
 from lossatlas.directions import Biases, Normalization, cosine, orthogonalize, random_directions
-from lossatlas.loss import Points
 from lossatlas.paths import Affine, Segment, centered, grid
 from lossatlas.results import UNITS
-from lossatlas.surface import Losses, by_split, sample
+from lossatlas.surface import SURFACE_TOL, Losses, by_split, sample, sample_grid
 
 
 def interpolate_by_weight_decay(
@@ -45,9 +45,12 @@ def interpolate_by_weight_decay(
     if steps < 2:
         raise ValueError(f"steps is {steps}: wanted at least 2, for the two ends")
     alpha = torch.linspace(0, 1, steps, dtype=torch.float64)
-    lines = [Segment(start, end, alpha) for start, end in zip(starts, ends, strict=True)]
-    result = _measure(losses, lines, weight_decays, {"alpha": alpha.numpy()})
-    return result.assign_attrs(probe="interpolate_by_weight_decay")
+    parts = []
+    for start, end in zip(starts, ends, strict=True):
+        line = sample(losses, Segment(start, end, alpha), {"alpha": alpha.numpy()})
+        norms = _squared_norms(torch.stack([start, end - start]), alpha[:, None])
+        parts.append(line.assign(penalty=("alpha", norms)))
+    return _joined(parts, weight_decays).assign_attrs(probe="interpolate_by_weight_decay")
 
 
 def slice_by_weight_decay(
@@ -57,9 +60,11 @@ def slice_by_weight_decay(
     *,
     generator: torch.Generator,
     radius: float = 1.0,  # Li et al. 2018
-    steps: int = 25,
+    steps: int = 51,
     normalize: Normalization = "filter",
     biases: Biases = "zero",
+    surface_tol: float = SURFACE_TOL,
+    exact: bool = False,
 ) -> xr.Dataset:
     """L(θ + αd₁ + βd₂) around the final weights of a network per weight decay, with the same d₁ and d₂ for all.
 
@@ -67,7 +72,8 @@ def slice_by_weight_decay(
     and made orthogonal with their norms kept (Li et al. 2018, section 4), so that the surfaces differ by the networks
     alone. Networks trained with more weight decay are smaller, so the same step is a larger share of them, which
     alone changes their surface; `relative_length`, ‖d‖/‖θ‖ by weight decay, says how much larger. Loss and penalty as
-    in `interpolate_by_weight_decay`. Costs `steps²` evaluations of each loss per weight decay.
+    in `interpolate_by_weight_decay`. Costs `steps²` evaluations of each loss per weight decay with `exact`;
+    without, mostly less than a tenth of that, for surfaces whose error is stated (`surface.sample_grid`).
 
     Args:
         thetas: `(w, P)`, a row per weight decay.
@@ -83,8 +89,13 @@ def slice_by_weight_decay(
     drawn = random_directions(layout, thetas[0], 2, generator=generator, normalize=normalize, biases=biases)
     directions = orthogonalize(drawn)  # (2, P)
     axis = centered(radius, steps)
-    planes = [Affine(theta, directions, grid(axis, axis)) for theta in thetas]
-    result = _measure(losses, planes, weight_decays, {"alpha": axis.numpy(), "beta": axis.numpy()})
+    axes = {"alpha": axis.numpy(), "beta": axis.numpy()}
+    parts = []
+    for theta in thetas:
+        surface = sample_grid(losses, partial(Affine, theta, directions), axes, tol=surface_tol, exact=exact)
+        norms = _squared_norms(torch.cat([theta[None], directions]), grid(axis, axis))
+        parts.append(surface.assign(penalty=(tuple(axes), norms.reshape(steps, steps))))
+    result = _joined(parts, weight_decays)
     lengths = directions.double().square().sum(-1).mean().sqrt() / thetas.double().norm(dim=-1)  # (w,)
     return result.assign(
         relative_length=("weight_decay", lengths.cpu().numpy(), UNITS["relative_length"])
@@ -110,15 +121,12 @@ def _check(losses: Losses, weight_decays: Sequence[float], **stacks: Tensor) -> 
             )
 
 
-def _measure(
-    losses: Losses, stacks: Iterable[Points], weight_decays: Sequence[float], axes: dict[str, np.ndarray]
-) -> xr.Dataset:
-    """Loss, metrics and penalty at a stack of points per weight decay, each laid out over `axes`."""
-    shape = tuple(len(values) for values in axes.values())
-    parts = []
-    for points, weight_decay in zip(stacks, weight_decays, strict=True):
-        penalty = (weight_decay / 2 * _squared_norms(points)).reshape(shape)
-        parts.append(sample(losses, points, axes).assign(penalty=(tuple(axes), penalty, UNITS["penalty"])))
+def _joined(parts: list[xr.Dataset], weight_decays: Sequence[float]) -> xr.Dataset:
+    """The results of all weight decays, of which each has ‖θ‖² as its `penalty`, along a dimension."""
+    parts = [
+        part.assign(penalty=(weight_decay / 2 * part.penalty).assign_attrs(UNITS["penalty"]))
+        for part, weight_decay in zip(parts, weight_decays, strict=True)
+    ]
     values = xr.IndexVariable("weight_decay", np.asarray(weight_decays, dtype=float), UNITS["weight_decay"])
     joined = xr.concat(parts, values, coords="minimal", compat="override", join="override", combine_attrs="override")
     return joined.transpose("split", "weight_decay", ..., missing_dims="ignore").assign_attrs(
@@ -126,6 +134,8 @@ def _measure(
     )
 
 
-def _squared_norms(points: Points) -> np.ndarray:
-    """‖θ‖² at each of n points, `(n,)`; one point at a time, since a plane of a network does not fit in memory."""
-    return np.array([float(points[i : i + 1].double().square().sum()) for i in range(len(points))])
+def _squared_norms(rows: Tensor, coordinates: Tensor) -> np.ndarray:
+    """‖r₀ + Σ cᵢ rᵢ‖² of rows r `(k + 1, P)` at coordinates c `(n, k)`, from inner products, `(n,)` in float64."""
+    gram = (rows.double() @ rows.double().T).cpu()  # (k + 1, k + 1)
+    weights = torch.cat([torch.ones(len(coordinates), 1, dtype=torch.float64), coordinates.double()], dim=-1)
+    return torch.einsum("ni,ij,nj->n", weights, gram, weights).clamp(min=0).numpy()

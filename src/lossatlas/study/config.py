@@ -160,9 +160,11 @@ class Interpolation(_Frozen):
 
 class RandomSlice(_Frozen):
     line_steps: Odd = 51
-    plane_steps: Odd = 25
+    plane_steps: Odd = 51
     radius: Positive = 1.0
     normalize: Literal["filter", "layer"] = "filter"
+    exact: bool = False
+    """Measure every node of the plane; else as few as the loss takes, with an error that is stated."""
 
     @field_validator("line_steps", "plane_steps")
     @classmethod
@@ -173,8 +175,10 @@ class RandomSlice(_Frozen):
 
 
 class TrajectoryPlane(_Frozen):
-    steps: Annotated[int, Field(ge=3)] = 25
+    steps: Annotated[int, Field(ge=3)] = 51
     margin: NonNegative = 0.3
+    exact: bool = False
+    """Measure every node of the plane; else as few as the loss takes, with an error that is stated."""
 
 
 class Hessian(_Frozen):

@@ -121,14 +121,17 @@ def _random_slice(store: Store, run: Run, site: _Site) -> None:
     )
     write_result(folder / "slice1d.nc", line)
     plane = random_plane(
-        site.losses, site.final(run), generator=stream(run.seed, "random plane"), steps=settings.plane_steps, **common
-    )
+        site.losses, site.final(run), generator=stream(run.seed, "random plane"), steps=settings.plane_steps,
+        exact=settings.exact, **common,
+    )  # fmt: skip
     write_result(folder / "slice2d.nc", plane)
 
 
 def _pca(store: Store, run: Run, site: _Site) -> None:
     settings = store.study.probes.pca
-    result = trajectory_plane(site.losses, site.trajectory(run), steps=settings.steps, margin=settings.margin)
+    result = trajectory_plane(
+        site.losses, site.trajectory(run), steps=settings.steps, margin=settings.margin, exact=settings.exact
+    )
     write_result(store.run_folder(run) / "pca" / "plane.nc", result)
 
 
@@ -220,6 +223,7 @@ def _regularization(store: Store, runs: Sequence[Run], folder: Path) -> None:
                 radius=probes.random_slice.radius,
                 steps=probes.random_slice.plane_steps,
                 normalize=probes.random_slice.normalize,
+                exact=probes.random_slice.exact,
             )
         )
         seeds.append(seed)

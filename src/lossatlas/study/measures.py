@@ -107,7 +107,9 @@ def _slice(file: Path) -> tuple[Any, ...]:
 
 def _plane(file: Path) -> tuple[Any, ...]:
     plane = read_result(file)
-    return float(plane.explained_variance.values[:2].sum()), float(plane.off_plane.max(skipna=False))
+    train = plane.sel(split="train")
+    share = float(train.loss_error / np.ptp(train.loss.values)) if np.ptp(train.loss.values) else 0.0
+    return float(plane.explained_variance.values[:2].sum()), float(plane.off_plane.max(skipna=False)), share
 
 
 _MEASURES: dict[Probe, _Measures] = {
@@ -121,7 +123,7 @@ _MEASURES: dict[Probe, _Measures] = {
         "interpolation/interpolation.nc", ("interpolation_bump", "interpolation_monotone"), _interpolation
     ),
     "random_slice": _Measures("random_slice/slice1d.nc", ("slice_width",), _slice),
-    "pca": _Measures("pca/plane.nc", ("explained_variance", "off_plane"), _plane),
+    "pca": _Measures("pca/plane.nc", ("explained_variance", "off_plane", "surface_error"), _plane),
 }
 
 

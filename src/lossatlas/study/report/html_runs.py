@@ -29,6 +29,7 @@ NUMBERS = {
     "slice_width": "Width of the random slice",
     "explained_variance": "Share of the path in its plane",
     "off_plane": "Largest relative distance from that plane",
+    "surface_error": "Largest error to expect of that surface, of its range",
 }
 # Figures by the end of their file's name, in the order in which they are shown.
 _FIGURES = {
