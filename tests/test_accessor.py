@@ -27,6 +27,7 @@ from lossatlas import (
     slice_by_weight_decay,
     spectral_density,
     spectrum,
+    toys,
     trajectory_plane,
 )
 from lossatlas.figures.plot import DRAW, PLANES
@@ -183,3 +184,9 @@ def test_drawing_libraries_are_imported_when_they_are_wanted():
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_curve_has_no_surface():
+    result = interpolate(toys.bowl(2), torch.zeros(2), torch.ones(2), steps=3)
+    with pytest.raises(ValueError, match="there is no plane of 'loss' in the result: choose from none"):
+        result.atlas.surface()

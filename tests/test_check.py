@@ -40,11 +40,11 @@ def a_transposed_grid(patch):
 
 
 def orthogonalization_that_forgets_to_divide_by_the_norm(patch):
-    def orthogonalize(drawn):
+    def orthogonalize(layout, drawn):
         return torch.stack([drawn[0], drawn[1] - (drawn[0] @ drawn[1]) * drawn[0]])
 
     for module in (slices, directions):
-        patch.setattr(module, "orthogonalize", orthogonalize)
+        patch.setattr(module, "orthogonalize_by_tensor", orthogonalize)
 
 
 def a_cosine_of_vectors_that_are_no_unit_vectors(patch):

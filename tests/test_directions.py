@@ -239,3 +239,24 @@ def test_projections_are_least_squares_and_the_rest_is_the_sine_of_the_angle(gen
     np.testing.assert_allclose(off, np.sqrt(squares) / np.linalg.norm(points - origin, axis=1), rtol=1e-10)
     within = torch.stack([origin, origin + 3 * axes[0] - axes[1]])
     np.testing.assert_allclose(project(within, origin, axes)[1], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"normalize": "filters"}, "normalize is 'filters': wanted one of 'filter', 'layer', 'none'"),
+        ({"biases": "none"}, "biases is 'none': wanted one of 'zero', 'layer'"),
+        ({"generator": 0}, "the generator is a int: wanted a torch.Generator"),
+    ],
+)
+def test_an_option_that_there_is_not_is_named_and_not_read_as_another(options, message):
+    layout = Layout.of(nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=message):
+        random_directions(layout, torch.ones(8), 2, **{"generator": torch.Generator(), **options})
+
+
+def test_a_trajectory_that_diverged_is_named():
+    points = torch.eye(3)
+    points[0, 0] = math.nan
+    with pytest.raises(ValueError, match="a point of the trajectory has parameters that are NaN or infinite"):
+        principal_directions(points, points[-1])

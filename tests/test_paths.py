@@ -84,3 +84,14 @@ def test_the_last_axis_of_a_grid_is_fastest(shape):
     axes = [torch.arange(n, dtype=torch.float64) + 10 * k for k, n in enumerate(shape)]
     expected = list(itertools.product(*(axis.tolist() for axis in axes)))
     assert [tuple(row) for row in grid(*axes).tolist()] == expected
+
+
+@pytest.mark.parametrize("radius", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_grid_without_extent_is_refused(radius):
+    with pytest.raises(ValueError, match=r"radius is .*: wanted a number above 0"):
+        centered(radius, 3)
+
+
+def test_a_module_is_no_end_of_a_segment():
+    with pytest.raises(ValueError, match=r"end is a Linear: wanted θ, .*theta_of\(module\)"):
+        Segment(torch.ones(2), torch.nn.Linear(1, 1), torch.ones(1))  # type: ignore[arg-type]

@@ -25,6 +25,11 @@ def test_what_was_saved_is_what_is_loaded(result, tmp_path):
     assert loaded.converged.dtype == bool
 
 
+def test_a_path_may_be_text_and_its_folder_is_made(result, tmp_path):
+    save(result, str(tmp_path / "new" / "a.nc"))
+    xr.testing.assert_identical(load(str(tmp_path / "new" / "a.nc")), result)
+
+
 def test_nan_and_infinity_survive(tmp_path):
     result = xr.Dataset({"loss": ("alpha", [1.0, float("nan"), float("inf")])})
     save(result, tmp_path / "a.nc")

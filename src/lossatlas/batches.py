@@ -121,7 +121,10 @@ def rows_of(batch: Batch) -> int:
         if len(inputs) != len(targets):
             raise ValueError(f"a batch has {len(inputs)} inputs and {len(targets)} targets: wanted as many")
     if not with_rows:
-        raise ValueError(f"{describe(batch)} holds no tensor with a dimension: wanted one row per example")
+        raise ValueError(
+            f"{describe(batch)} holds no tensor with a dimension: wanted tensors with one row per example "
+            "(torch.as_tensor makes one of an array or a list)"
+        )
     return len(with_rows[0])
 
 

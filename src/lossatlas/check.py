@@ -194,7 +194,8 @@ def _centre(case: Case) -> Measured:
 def _cells(case: Case) -> Measured:
     """A square plane and an oblong one: a transposed square is an ordinary picture, a transposed oblong is not."""
     loss, theta = case.loss(), case.on_device(case.theta)
-    drawn = directions.orthogonalize(directions.random_directions(loss.layout, theta, 2, generator=seed(3)))
+    drawn = directions.random_directions(loss.layout, theta, 2, generator=seed(3))
+    drawn = directions.orthogonalize_by_tensor(loss.layout, drawn)
     alpha, beta = torch.tensor([-0.5, 0.0, 0.2]).double(), torch.linspace(-1, 0.5, 5, dtype=torch.float64)
     square = random_plane(loss, theta, generator=seed(3), steps=5)
     axes = {"alpha": alpha.numpy(), "beta": beta.numpy()}

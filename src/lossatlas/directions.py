@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
+from lossatlas.given import check_generator
 from lossatlas.parameters import Layout
 
 Normalization = Literal["filter", "layer", "none"]
@@ -36,7 +37,11 @@ def random_directions(
 
     The directions are drawn on the CPU, so that a generator gives the same ones on every device.
     """
-    layout.check(theta)
+    layout.check(theta, single=True)
+    check_generator(generator)
+    for what, said, known in (("normalize", normalize, Normalization), ("biases", biases, Biases)):
+        if said not in get_args(known):
+            raise ValueError(f"{what} is {said!r}: wanted one of {', '.join(map(repr, get_args(known)))}")
     draws = torch.randn(count, layout.size, generator=generator, dtype=torch.float64)
     if normalize != "none":
         wanted = layout.unflatten(theta.detach())
@@ -125,6 +130,23 @@ def orthogonalize(directions: Tensor) -> Tensor:
     return turned.mul_(norms).to(directions.dtype)
 
 
+def orthogonalize_by_tensor(layout: Layout, directions: Tensor) -> Tensor:
+    """Gram-Schmidt within every tensor that keeps each direction's norm there: `(k, P)` -> `(k, P)`.
+
+    Scaling two layers of a ReLU network against each other then scales the directions along with the weights, and
+    leaves a plane of them as it was; Gram-Schmidt over all of θ weighs the layers against each other. Tensors with
+    fewer entries than directions are left to a last pass over all of θ, which is no change where there are none.
+
+    Raises ValueError when a direction lies in the span of those before it.
+    """
+    turned = directions.to(torch.float64, copy=True)
+    for part in layout.unflatten(turned).values():
+        flat = part.view(len(directions), -1)
+        if flat.shape[1] >= len(directions) and bool(flat.any(-1).all()):
+            flat.copy_(orthogonalize(flat))
+    return orthogonalize(turned).to(directions.dtype)
+
+
 def cosine(a: Tensor, b: Tensor) -> float:
     """Cosine of the angle between two directions, computed in float64."""
     a, b = a.double(), b.double()
@@ -138,8 +160,13 @@ def principal_directions(points: Tensor, origin: Tensor, count: int = 2) -> tupl
     point, through which the plane passes), from their Gram matrix. `(t, P)` -> `(count, P)` orthonormal in
     float64, `(count,)`. The sign is such that the first point has positive coordinates.
 
-    Raises ValueError when the differences span fewer than `count` dimensions.
+    Raises ValueError when a point is not finite, or the differences span fewer than `count` dimensions.
     """
+    if not bool(torch.isfinite(points).all()):
+        raise ValueError(
+            "a point of the trajectory has parameters that are NaN or infinite: leave out what comes after training "
+            "diverged"
+        )
     differences = (points - origin).double()  # (t, P)
     values, vectors = torch.linalg.eigh(differences @ differences.T)
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)

@@ -43,14 +43,15 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Numbers that JSON does not know are written as "nan", "inf" and "-inf", as `results.to_json` does."""
-    write_text(path, json.dumps(_known_to_json(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(known_to_json(value), indent=2, allow_nan=False) + "\n")
 
 
-def _known_to_json(value: Any) -> Any:
+def known_to_json(value: Any) -> Any:
+    """The value as `read_json` gives it back."""
     if isinstance(value, Mapping):
-        return {name: _known_to_json(entry) for name, entry in value.items()}
+        return {name: known_to_json(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_known_to_json(entry) for entry in value]
+        return [known_to_json(entry) for entry in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -31,6 +31,15 @@ def check_kinds(module: Any, criterion: Any, metrics: Any) -> None:
         raise ValueError(f"a metric is called {taken[0]!r}: wanted another name than {', '.join(TAKEN)}")
 
 
+def check_generator(generator: Any) -> None:
+    """Say so where a seed, or nothing, stands for a generator."""
+    if not isinstance(generator, torch.Generator):
+        raise ValueError(
+            f"the generator is a {type(generator).__name__}: wanted a torch.Generator on the CPU, "
+            "torch.Generator().manual_seed(0)"
+        )
+
+
 def check_recording() -> None:
     """Say so where torch records nothing, whatever is asked for."""
     if torch.is_inference_mode_enabled():

@@ -118,7 +118,7 @@ class Layout:
         if not isinstance(theta, Tensor):
             raise ValueError(
                 f"θ is a {type(theta).__name__}: wanted a flat tensor; loss.layout.theta_of(module) and "
-                "loss.layout.flatten(state_dict) give one"
+                "loss.layout.flatten(state_dict) give one, and torch.stack makes one of several"
             )
         if single and theta.ndim > 1 and theta.shape[-1] == self.size:
             raise ValueError(f"θ has shape {tuple(theta.shape)}, a stack of points: wanted one, ({self.size},)")

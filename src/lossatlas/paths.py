@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,12 @@ class Segment:
     alpha: Tensor  # (n,)
 
     def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            if not isinstance(given := getattr(self, name), Tensor):
+                raise ValueError(
+                    f"{name} is a {type(given).__name__}: wanted θ, a flat tensor; loss.layout.theta_of(module) and "
+                    "loss.layout.flatten(state_dict) give one"
+                )
         if self.start.shape != self.end.shape:
             raise ValueError(
                 f"end has {self.end.numel()} parameters, start has {self.start.numel()}: "
@@ -53,6 +60,8 @@ def centered(radius: float, steps: int) -> Tensor:
     """
     if steps < 3 or steps % 2 == 0:
         raise ValueError(f"steps is {steps}: wanted an odd number of at least 3, so that the centre is measured")
+    if not 0 < radius < math.inf:
+        raise ValueError(f"radius is {radius}: wanted a number above 0")
     half = torch.linspace(0, radius, steps // 2 + 1, dtype=torch.float64)
     return torch.cat([-half.flip(0)[:-1], half])
 

@@ -63,12 +63,14 @@ def to_netcdf(result: xr.Dataset) -> bytes:
     return bytes(result.to_netcdf(engine="h5netcdf"))
 
 
-def save(result: xr.Dataset, path: Path) -> None:
-    """Write a result as netCDF-4."""
+def save(result: xr.Dataset, path: str | Path) -> None:
+    """Write a result as netCDF-4; folders that are not there are made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(to_netcdf(result))
 
 
-def load(path: Path) -> xr.Dataset:
+def load(path: str | Path) -> xr.Dataset:
     """Read a result wholly into memory and close the file.
 
     Raises ValueError, naming the file, when it is no complete netCDF file.

@@ -145,11 +145,72 @@ def test_without_checkpoints_and_solutions_the_rest_is_measured(tmp_path, capsys
     assert "trajectory_plane" in (out / "report.md").read_text()
 
 
-def test_an_even_number_of_steps_is_refused_before_any_work(problem_file, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--steps", "6", "steps is 6: wanted an odd number"),
+        ("--draws", "0", "draws is 0: wanted at least 1"),
+        ("--eigenvalues", "0", "eigenvalues is 0: wanted at least 1"),
+        ("--samples", "1", "samples is 1: wanted at least 2"),
+        ("--radius", "0", "radius is 0.0: wanted a number above 0"),
+        ("--tol", "-1", "tol is -1.0: wanted a number above 0"),
+    ],
+)
+def test_a_setting_that_no_probe_can_use_is_refused_before_any_work(
+    option, value, message, problem_file, tmp_path, capsys
+):
     out = tmp_path / "out"
-    assert main(["probe", f"{problem_file}:problem", "--out", str(out), "--steps", "6"]) == 2
-    assert "steps is 6: wanted an odd number" in capsys.readouterr().err
+    assert main(["probe", f"{problem_file}:problem", "--out", str(out), option, value]) == 2
+    assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_file_is_no_folder(problem_file, capsys):
+    assert main(["probe", f"{problem_file}:problem", "--out", str(problem_file)]) == 2
+    assert "is a file: --out wants a folder" in capsys.readouterr().err
+
+
+def test_a_model_that_diverged_is_reported_and_gone_on_with(tmp_path, capsys):
+    text = PROBLEM.replace(
+        "    return la.Problem(", "    model[0].weight.data[0, 0] = float('nan')\n    return la.Problem("
+    )
+    (tmp_path / "diverged.py").write_text(text)
+    out = tmp_path / "out"
+    arguments = [
+        "probe", f"{tmp_path / 'diverged.py'}:problem", "--out", str(out), *COARSE,
+        "--probes", "random_line", "sharpness",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    assert "The train loss is not finite at the final weights" in (out / "report.md").read_text()
+    before = files(out)
+    assert main(arguments) == 0
+    assert "measuring: 0 to do" in capsys.readouterr().out
+    assert files(out) == before
+
+
+def test_solutions_whose_names_differ_in_signs_alone_have_a_file_each(tmp_path):
+    (tmp_path / "alike.py").write_text(PROBLEM.replace('"seed 2"', '"seed/1"'))
+    out = tmp_path / "out"
+    assert main(
+        ["probe", f"{tmp_path / 'alike.py'}:problem", "--out", str(out), *COARSE, "--probes", "connectivity"]
+    ) == 0  # fmt: skip
+    assert {file.stem for file in (out / "results").glob("*.nc")} == {"connectivity_seed_1", "connectivity_seed_1_2"}
+
+
+def test_the_report_says_how_far_a_filled_surface_may_be_off(done, tmp_path):
+    """In the folder of coarse planes every node is measured; with more steps few are."""
+    text = (done / "out" / "report.md").read_text()
+    assert "Loss on the grid, every node measured." in text
+    arguments = [
+        "probe", f"{done / 'digits_problem.py'}:problem", "--out", str(tmp_path / "out"), "--steps", "31",
+        "--probes", "random_plane",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    plane = read_result(tmp_path / "out" / "results" / "random_plane.nc")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert f"{int(plane.measured.sum())} of 961 nodes measured" in text
+    assert f"{float(plane.loss_error.sel(split='test')):#.3g}".rstrip(".") in text
+    assert text.index("slice2d_contour.png") < text.index("slice2d_accuracy.png")
 
 
 def test_the_estimate_counts_what_is_evaluated(problem_file):

@@ -113,3 +113,8 @@ def test_a_loss_that_cannot_be_made_names_its_data():
     problem = Problem(model(), DATA, nn.MSELoss(), test_data=(torch.ones(2, 5), torch.ones(2, 1)))
     with pytest.raises(InputError, match="the loss on the test data cannot be made"):
         problem.losses()
+
+
+def test_solutions_without_names_are_refused():
+    with pytest.raises(InputError, match="solutions are a list: wanted a mapping, weights by name"):
+        Problem(model(), DATA, nn.MSELoss(), solutions=[model(0.1)])  # type: ignore[arg-type]

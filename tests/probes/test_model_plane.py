@@ -141,3 +141,8 @@ def test_what_does_not_span_a_plane_is_an_error():
     for wrong in ({"steps": 1}, {"margin": -0.1}):
         with pytest.raises(ValueError, match="wanted at least 2 and at least 0"):
             model_plane(bowl, corners, **wrong)
+
+
+def test_a_list_of_points_is_told_to_be_stacked():
+    with pytest.raises(ValueError, match=r"θ is a list: .* torch\.stack makes one of several"):
+        model_plane(toys.bowl(2), [torch.zeros(2), torch.ones(2), torch.tensor([1.0, 0.0])])  # type: ignore[arg-type]

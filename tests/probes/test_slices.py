@@ -90,6 +90,13 @@ def test_filter_normalised_slices_ignore_the_scale_of_a_layer(moons):
     assert np.allclose(curve(rescaled), curve(theta), rtol=1e-12)
     assert np.abs(curve(rescaled, normalize="none") - curve(theta, normalize="none")).max() > 0.05
 
+    def plane(point):
+        chance = torch.Generator().manual_seed(5)
+        return random_plane(loss, point, generator=chance, steps=5, exact=True)
+
+    assert np.allclose(plane(rescaled).loss, plane(theta).loss, rtol=1e-10)
+    assert abs(plane(theta).attrs["cosine"]) < 1e-12
+
 
 def test_an_even_number_of_steps_misses_the_centre():
     for probe in (random_line, random_plane):

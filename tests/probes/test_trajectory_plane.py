@@ -127,3 +127,8 @@ def test_a_path_without_a_plane_is_an_error():
         trajectory_plane(toys.bowl(5), torch.zeros(2, 5))
     with pytest.raises(ValueError, match="steps is 2: wanted at least 3"):
         trajectory_plane(toys.bowl(2), COORDINATES.float(), steps=2)
+
+
+def test_a_list_of_checkpoints_is_told_to_be_stacked():
+    with pytest.raises(ValueError, match=r"θ is a list: .* torch\.stack makes one of several"):
+        trajectory_plane(toys.bowl(2), [torch.zeros(2), torch.ones(2), torch.ones(2)])  # type: ignore[arg-type]

@@ -95,6 +95,9 @@ def surface(result: xr.Dataset, *, variable: str = "loss", split: str | None = N
     drawn at the loss of their projections on the plane; else the weights at its centre are marked. Gaps are not finite.
     """
     chosen = split if split is not None or "split" not in result.dims else str(result.split.values[0])
+    if variable not in result.data_vars or not {"alpha", "beta"} <= set(result[variable].dims):
+        planes = [str(name) for name, values in result.data_vars.items() if {"alpha", "beta"} <= set(values.dims)]
+        raise ValueError(f"there is no plane of {variable!r} in the result: choose from {', '.join(planes) or 'none'}")
     style.one_split(result, chosen)  # says what there is when there is no such split
     return go.Figure(surface_figure(surface_data(result, variable=variable, digits=17), chosen or ""))
 

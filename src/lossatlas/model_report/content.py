@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -28,6 +30,13 @@ from lossatlas.model_report.meaning import MEANING, TITLES
 from lossatlas.model_report.measurements import Measurement
 from lossatlas.model_report.tell import TELL, Told
 
+OF_THE_LOSS = {
+    "loss": "Loss",
+    "contour": "Loss as contours",
+    "surface": "Loss as a surface",
+    "hist": "Increase of the loss",
+}  # by the last word of a figure's name
+
 
 def build_document(folder: Folder, made: list[Measurement], lacking: Mapping[str, str]) -> Document:
     """The report about the model of a folder, from what lies in it alone."""
@@ -39,7 +48,7 @@ def build_document(folder: Folder, made: list[Measurement], lacking: Mapping[str
     for measurement in made:
         if measurement.name in results:
             by_probe.setdefault(measurement.probe, []).append(measurement)
-    glance = tuple((said.glance,) for said in told.values() if said.glance)
+    glance = _not_finite(problem) + tuple((said.glance,) for said in told.values() if said.glance)
     sections = [
         Section("glance", "At a glance", (Items(glance),)) if glance else None,
         Section("model", "The model and its loss", _model(problem)),
@@ -50,6 +59,15 @@ def build_document(folder: Folder, made: list[Measurement], lacking: Mapping[str
     return Document(problem["title"], "Its loss landscape", tuple(section for section in sections if section))
 
 
+def _not_finite(problem: Mapping[str, Any]) -> tuple[Text, ...]:
+    """What is to be known before any number is read."""
+    return tuple(
+        (f"The {split} loss is not finite at the final weights, so most of what follows is not either.",)
+        for split, values in problem["values"].items()
+        if not math.isfinite(float(values["loss"]))
+    )
+
+
 def _model(problem: Mapping[str, Any]) -> tuple[Block, ...]:
     values = problem["values"]
     names = list(next(iter(values.values())))
@@ -57,7 +75,7 @@ def _model(problem: Mapping[str, Any]) -> tuple[Block, ...]:
         (
             Cell(split),
             Cell(f"{problem['examples'][split]:,}", value=float(problem["examples"][split])),
-            *(Cell(loss_text(found[name]), value=float(found[name])) for name in names),
+            *(Cell(loss_text(float(found[name])), value=float(found[name])) for name in names),
         )
         for split, found in values.items()
     )
@@ -83,7 +101,7 @@ def _of_probe(folder: Folder, probe: str, made: list[Measurement], told: Mapping
     blocks: list[Block] = [Paragraph((MEANING[probe],))]
     for measurement in made:
         blocks += told[measurement.name].blocks
-        files = sorted(folder.figures(measurement.name).glob("*.png"))
+        files = sorted(folder.figures(measurement.name).glob("*.png"), key=_order)
         figures = tuple(
             Figure(
                 f"{folder.figures(measurement.name).name}-{file.stem}",
@@ -98,10 +116,14 @@ def _of_probe(folder: Folder, probe: str, made: list[Measurement], told: Mapping
     return Section(probe, TITLES[probe], tuple(blocks))
 
 
+def _order(file: Path) -> tuple[bool, str]:
+    """The loss comes before metrics."""
+    return file.stem.split("_")[-1] not in OF_THE_LOSS, file.stem
+
+
 def _caption(measurement: Measurement, stem: str) -> str:
     kind = stem.split("_")[-1]
-    shown = {"contour": "Loss as contours", "surface": "Loss as a surface", "hist": "Increase of the loss"}
-    words = shown.get(kind, kind.capitalize())
+    words = OF_THE_LOSS.get(kind, kind.capitalize())
     what = measurement.name.replace("connectivity_", "path to ").replace("_", " ")
     return f"{words}: {what}."
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from lossatlas.errors import InputError
-from lossatlas.files import read_json, write_json
+from lossatlas.files import known_to_json, read_json, write_json
 from lossatlas.loss import Loss
 from lossatlas.model_report.measurements import Subject
 
@@ -40,7 +40,9 @@ class Folder:
         Raises InputError when it is about another model, other data or other settings: results are never mixed.
         """
         file = self.root / "problem.json"
-        mine = _identity(title, subject)
+        mine = known_to_json(_identity(title, subject))
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"{self.root} is a file: --out wants a folder")
         if not file.is_file():
             if self.root.exists() and any(self.root.iterdir()):
                 raise InputError(f"{self.root} is not empty and holds no report about a model: choose another --out")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -79,6 +80,11 @@ class Subject:
             return getattr(torch, self.settings.precision)
         small = self.loss.layout.size < EXACT_BELOW and self.theta.device.type != "mps"
         return torch.float64 if small else self.loss.dtype
+
+    @property
+    def sampled_dtype(self) -> torch.dtype | None:
+        """That of curvature whose sampling error is far above rounding: the loss's own unless another is asked for."""
+        return None if self.settings.precision == "auto" else self.dtype
 
 
 @dataclass(frozen=True)
@@ -165,14 +171,23 @@ def _connectivity(subject: Subject) -> Made:
         return connectivity.pages({"": result}, title)
 
     return [
-        Measurement(f"connectivity_{_plain(name)}", "connectivity", partial(measure, end), pages, 60)
-        for name, end in subject.others.items()
+        Measurement(f"connectivity_{name}", "connectivity", partial(measure, end), pages, 60)
+        for name, end in zip(_plain(subject.others), subject.others.values(), strict=True)
     ]
 
 
-def _plain(name: str) -> str:
-    """A name that every file system takes."""
-    return re.sub(r"[^\w.=-]+", "_", name)
+def _plain(names: Iterable[str]) -> list[str]:
+    """Names that every file system takes, no two alike.
+
+    >>> _plain(["seed 1", "seed/1", "last"])
+    ['seed_1', 'seed_1_2', 'last']
+    """
+    found: list[str] = []
+    for name in names:
+        plain = re.sub(r"[^\w.=-]+", "_", name)
+        numbered = (f"{plain}_{number}" if number > 1 else plain for number in itertools.count(1))
+        found.append(next(new for new in numbered if new not in found))
+    return found
 
 
 def _model_plane(subject: Subject) -> Made:
@@ -208,7 +223,7 @@ def _density(subject: Subject) -> Made:
     def measure(generator: Generator) -> xr.Dataset:
         return spectral_density(
             subject.losses, subject.theta, generator=generator, k=subject.k, draws=draws, steps=steps,
-            tol=subject.settings.tol,
+            tol=subject.settings.tol, dtype=subject.sampled_dtype,
         )  # fmt: skip
 
     products = PRODUCTS_PER_PAIR * (subject.k + 1) + draws * steps
@@ -236,8 +251,9 @@ def _eigenvector_plane(subject: Subject) -> Made:
 
     def measure(generator: Generator) -> xr.Dataset:
         return eigenvector_plane(
-            subject.losses, subject.theta, generator=generator, steps=settings.steps, exact=settings.exact
-        )
+            subject.losses, subject.theta, generator=generator, steps=settings.steps, exact=settings.exact,
+            dtype=subject.sampled_dtype,
+        )  # fmt: skip
 
     cost, products = _nodes(settings) + 1, PRODUCTS_PER_PAIR * 3
     return [Measurement("eigenvector_plane", "eigenvector_plane", measure, eigenvector_figures.pages, cost, products)]

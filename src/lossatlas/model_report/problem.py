@@ -54,6 +54,10 @@ class Problem:
     def __post_init__(self) -> None:
         if not isinstance(self.module, nn.Module):
             raise InputError(f"the problem's module is a {type(self.module).__name__}: wanted a torch.nn.Module")
+        if not isinstance(self.solutions, Mapping):
+            raise InputError(
+                f"the problem's solutions are a {type(self.solutions).__name__}: wanted a mapping, weights by name"
+            )
 
     @property
     def title(self) -> str:

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from lossatlas.document.numbers import loss_text
-from lossatlas.errors import InputError
 from lossatlas.model_report.commands import Probe
 from lossatlas.model_report.estimate import Costs, measure_costs
 from lossatlas.model_report.folder import Folder
@@ -21,8 +20,6 @@ from lossatlas.progress import Progress, duration
 
 def probe(command: Probe, console: Console) -> bool:
     """Do what a command asks for; whether all of it worked. Raises InputError for what cannot be used."""
-    if command.settings.steps < 3 or command.settings.steps % 2 == 0:
-        raise InputError(f"steps is {command.settings.steps}: wanted an odd number of at least 3")
     problem = load_problem(command.problem)
     losses = problem.losses(TickingLoss, device=command.device)
     first = next(iter(losses.values()))

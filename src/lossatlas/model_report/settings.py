@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from lossatlas.errors import InputError
 
 Name = Literal[
     "interpolation", "random_line", "random_plane", "trajectory_plane", "connectivity", "model_plane", "spectrum",
@@ -33,4 +36,16 @@ class Settings:
     tol: float = 1e-3
     """Residual of eigenvalues, relative to the largest."""
     precision: Literal["auto", "float32", "float64"] = "auto"
-    """Of the curvature; auto: float64 below two million parameters."""
+    """Of the curvature; auto: float64 below two million parameters, but the model's own for the density and the
+    eigenvector plane."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError, before any work, for what no probe can use."""
+        if self.steps < 3 or self.steps % 2 == 0:
+            raise InputError(f"steps is {self.steps}: wanted an odd number of at least 3")
+        for name, least in (("draws", 1), ("eigenvalues", 1), ("samples", 2)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}: wanted at least {least}")
+        for name in ("radius", "tol"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name)}: wanted a number above 0")

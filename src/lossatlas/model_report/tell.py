@@ -70,21 +70,31 @@ def _tell_plane(result: xr.Dataset, name: str) -> Told:
         middle = float(loss.sel(alpha=0, beta=0, method="nearest"))
         finite = np.isfinite(loss.values)
         if not finite.any():
-            rows.append((split, loss_text(middle), MISSING, MISSING, MISSING, percent_text(1.0)))
+            rows.append((split, loss_text(middle), MISSING, MISSING, MISSING, MISSING, percent_text(1.0)))
             said.append(f"no point has a finite {split} loss")
             continue
         i, j = np.unravel_index(np.where(finite, loss.values, np.inf).argmin(), loss.shape)
         lowest, highest = float(loss.values[i, j]), float(loss.values[finite].max())
         place = f"({part.alpha.values[i]:.3g}, {part.beta.values[j]:.3g})"
         share = percent_text(1 - finite.mean())
-        rows.append((split, loss_text(middle), loss_text(lowest), place, loss_text(highest), share))
+        error = loss_text(float(part.loss_error))
+        rows.append((split, loss_text(middle), loss_text(lowest), place, loss_text(highest), error, share))
+        known = bool(part.measured.transpose("alpha", "beta").values[i, j])
+        below = loss_text(middle - lowest) + ("" if known else f" (± {error})")
         said.append(
-            f"the lowest {split} loss of the grid is {loss_text(middle - lowest)} below the model's, at {place}"
+            f"the lowest {split} loss of the grid is {below} below the model's, at {place}"
             if lowest < middle
             else f"no point of the grid has a lower {split} loss than the model"
         )
-    headings = ("Data", "Loss at (0, 0)", "Lowest", "at (α, β)", "Highest", "Not finite")
-    return Told(f"{TITLES[name]}, {said[0]}.", (_rows(name, "Loss on the grid.", headings, rows),))
+    headings = ("Data", "Loss at (0, 0)", "Lowest", "at (α, β)", "Highest", "Largest error", "Not finite")
+    nodes, every = int(result.measured.sum()), result.measured.size
+    caption = (
+        "Loss on the grid, every node measured."
+        if nodes == every
+        else f"Loss on the grid: {nodes:,} of {every:,} nodes measured, the others filled by splines. Largest error: "
+        "what to expect at those."
+    )
+    return Told(f"{TITLES[name]}, {said[0]}.", (_rows(name, caption, headings, rows),))
 
 
 def _tell_trajectory(result: xr.Dataset, name: str) -> Told:
@@ -171,7 +181,7 @@ def _tell_blocks(result: xr.Dataset, name: str) -> Told:
     ]  # fmt: skip
     heaviest = int(np.nanargmax(traces))
     words = (
-        f"Of the {split} trace, {percent_text(float(traces[heaviest] / np.nansum(traces)))} sits in "
+        f"Of the {split} trace, {percent_text(float(traces[heaviest] / np.nansum(traces)))} sits in the layer "
         f"{part.block.values[heaviest]}."
     )
     table = _rows(name, f"By layer, {split} data.", ("Layer", "Parameters", "Largest λ", "Trace"), rows)

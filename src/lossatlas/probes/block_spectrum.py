@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lossatlas.curvature import Hessian, pays_in_single
 from lossatlas.ends import Ends, dense_ends, search_ends
+from lossatlas.given import check_generator
 from lossatlas.loss import Loss
 from lossatlas.parameters import Layout
 from lossatlas.results import UNITS
@@ -66,6 +67,7 @@ def block_spectrum(
         raise ValueError(f"k is {k}: wanted 1 at least")
     if max_products < k + 1:
         raise ValueError(f"max_products is {max_products}: {k} + 1 eigenvalues take {k + 1} products at least")
+    check_generator(generator)
     seed = int(torch.randint(2**62, (), generator=generator))  # one for all splits: none depends on the others
     parts = {}
     for split, loss in named.items():

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lossatlas.curvature import Hessian
 from lossatlas.density import Density, Quadrature, Scale, broaden, quadrature
+from lossatlas.given import check_generator
 from lossatlas.krylov import extremal_eigenpairs
 from lossatlas.results import UNITS
 from lossatlas.surface import Losses, by_split, join_splits
@@ -49,6 +50,7 @@ def spectral_density(
         mean_error; sigma, products; all with a leading `split` for several losses, the grid of each its own.
     """
     parts = {}
+    check_generator(generator)
     seed = int(torch.randint(2**62, (), generator=generator))
     for split, loss in by_split(losses).items():
         size = loss.layout.size

@@ -11,6 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from lossatlas.curvature import Hessian
+from lossatlas.given import check_generator
 from lossatlas.krylov import Product, extremal_eigenpairs
 from lossatlas.loss import Loss
 from lossatlas.paths import Affine, centered
@@ -78,6 +79,7 @@ def eigenvector_plane(
         raise ValueError(f"split is {split!r}: wanted one of {', '.join(map(repr, named))}")
     if len(set(which)) != 2 or not set(which) <= set(get_args(End)):
         raise ValueError(f"which is {which}: wanted two different ones of {', '.join(get_args(End))}")
+    check_generator(generator)
     own = named[chosen]
     product = Hessian(own if dtype in (None, own.dtype) else own.to(dtype), theta)
     pairs = extremal_eigenpairs(

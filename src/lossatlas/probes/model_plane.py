@@ -66,9 +66,9 @@ def model_plane(
         raise ValueError(f"steps is {steps} and margin is {margin}: wanted at least 2 and at least 0")
     layout = next(iter(by_split(losses).values())).layout
     for name, stack in [("models", models), *paths.items()]:
+        layout.check(stack)
         if stack.ndim != 2 or not len(stack):
             raise ValueError(f"{name} has shape {tuple(stack.shape)}: wanted (n, {layout.size}), a row for every point")
-        layout.check(stack)
     labels = _labels(names, len(models))
     origin, axes, explained = plane_through(models)
 

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lossatlas.directions import Biases, Normalization, cosine, orthogonalize, random_directions
+from lossatlas.directions import Biases, Normalization, cosine, orthogonalize_by_tensor, random_directions
 from lossatlas.paths import Affine, Segment, centered, grid
 from lossatlas.results import UNITS
 from lossatlas.surface import SURFACE_TOL, Losses, by_split, sample, sample_grid
@@ -87,7 +87,7 @@ def slice_by_weight_decay(
     _check(losses, weight_decays, thetas=thetas)
     layout = next(iter(by_split(losses).values())).layout
     drawn = random_directions(layout, thetas[0], 2, generator=generator, normalize=normalize, biases=biases)
-    directions = orthogonalize(drawn)  # (2, P)
+    directions = orthogonalize_by_tensor(layout, drawn)  # (2, P)
     axis = centered(radius, steps)
     axes = {"alpha": axis.numpy(), "beta": axis.numpy()}
     parts = []

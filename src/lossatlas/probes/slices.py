@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lossatlas.directions import Biases, Normalization, cosine, orthogonalize, random_directions
+from lossatlas.directions import Biases, Normalization, cosine, orthogonalize_by_tensor, random_directions
 from lossatlas.paths import Affine, centered
 from lossatlas.surface import SURFACE_TOL, Losses, by_split, sample, sample_grid
 
@@ -62,14 +62,15 @@ def random_plane(
 ) -> xr.Dataset:
     """L(θ + αd₁ + βd₂) on a square grid along two random directions (Li et al. 2018, section 4).
 
-    The directions are normalised, then made orthogonal with their norms kept; the cosine before and after is in
+    The directions are normalised, then made orthogonal within every tensor with their norms kept there, so that a plane
+    of a ReLU network does not change when its layers are scaled against each other; the cosine before and after is in
     the attributes `cosine_drawn` and `cosine`. Dims `(alpha, beta)`. Costs `steps²` evaluations
     with `exact`; without, mostly less than a tenth of that, for a surface whose error is stated beside it
     (`surface.sample_grid`).
     """
     layout = next(iter(by_split(losses).values())).layout
     drawn = random_directions(layout, theta, 2, generator=generator, normalize=normalize, biases=biases)
-    directions = orthogonalize(drawn)
+    directions = orthogonalize_by_tensor(layout, drawn)
     axis = centered(radius, steps)
     nodes = {"alpha": axis.numpy(), "beta": axis.numpy()}
     result = sample_grid(losses, partial(Affine, theta, directions), nodes, tol=surface_tol, exact=exact)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lossatlas.curvature import Hessian, pays_in_single
 from lossatlas.ends import search_ends
+from lossatlas.given import check_generator
 from lossatlas.results import UNITS
 from lossatlas.surface import Losses, by_split, join_splits
 
@@ -41,6 +42,7 @@ def spectrum(
         rough_products in float32, converged; all with a leading `split` for several losses.
     """
     parts = {}
+    check_generator(generator)
     seed = int(torch.randint(2**62, (), generator=generator))  # one for all splits: none depends on the others
     for split, loss in by_split(losses).items():
         size = loss.layout.size

@@ -11,7 +11,7 @@ from torch import Tensor
 from lossatlas.directions import principal_directions, project
 from lossatlas.paths import Affine
 from lossatlas.results import UNITS
-from lossatlas.surface import SURFACE_TOL, Losses, sample, sample_grid
+from lossatlas.surface import SURFACE_TOL, Losses, by_split, sample, sample_grid
 
 
 def trajectory_plane(
@@ -40,6 +40,7 @@ def trajectory_plane(
         of its projection `path_plane_loss`: where they differ, the picture does not show the trajectory's loss.
         `explained_variance` by `component`.
     """
+    next(iter(by_split(losses).values())).layout.check(checkpoints)
     if checkpoints.ndim != 2 or len(checkpoints) < 3:
         raise ValueError(f"checkpoints have shape {tuple(checkpoints.shape)}: wanted (t, P) with t of at least 3")
     last = checkpoints[-1]
