@@ -398,3 +398,31 @@ def test_inference_mode_records_no_derivatives(loss, mlp, moons):
             loss.gradient(loss.theta)
         with pytest.raises(ValueError, match=r"inside torch\.inference_mode"):
             Loss.of(mlp, moons, nn.CrossEntropyLoss())
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        lambda output, target: ((output - target) ** 2).sum(),
+        lambda output, target: ((output - target) ** 2).mean(),
+        lambda output, target: ((output - target) ** 2).flatten()[:3].mean() if len(output) == 7 else 1 / 0,
+    ],
+    ids=["sums", "averages", "takes one size only"],
+)
+def test_a_criterion_that_does_not_say_whether_it_sums_is_asked(criterion, request):
+    """The mean over all data is then the same, however they are cut into batches."""
+    chance = torch.Generator().manual_seed(0)
+    data = (torch.randn(7, 2, generator=chance), torch.randn(7, 1, generator=chance))
+    loss = Loss.of(nn.Linear(2, 1), data, criterion)
+    if "takes" in request.node.callspec.id:
+        assert torch.isfinite(loss(loss.theta))  # it could not be asked, and is taken for a mean
+        return
+    expected = (((loss.module(data[0]) - data[1]) ** 2).mean()).item()
+    assert loss(loss.theta).item() == pytest.approx(expected, rel=1e-6)
+    cut = Loss.of(loss.module, data, criterion, batch_size=3)
+    assert cut(cut.theta).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_accuracy_leaves_out_what_torchs_losses_leave_out():
+    output = torch.tensor([[[2.0, 1.0], [0.0, 3.0], [5.0, 0.0]]])
+    assert accuracy(output, torch.tensor([[0, 0, -100]])).item() == 0.5

@@ -161,3 +161,8 @@ def test_the_tolerance_decides_how_many_nodes_are_measured(loss, theta, basis):
     coarse, fine = (filled(loss, theta, basis, steps=51, tol=tol) for tol in (0.05, 0.002))
     assert coarse.attrs["evaluations"] < fine.attrs["evaluations"]
     assert float(fine.loss_error) < float(coarse.loss_error)
+
+
+def test_what_is_no_loss_is_named(mlp):
+    with pytest.raises(TypeError, match=r"the loss is a Sequential: wanted a Loss, as Loss\.of"):
+        by_split(mlp)

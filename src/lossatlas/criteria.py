@@ -63,14 +63,24 @@ def own_loss(output: Any, target: Any) -> Any:
     )
 
 
-def reduction_of(criterion: Criterion, said: Reduction | None) -> Reduction:
-    """ "mean" or "sum", as the caller says or else the criterion; "mean" where neither does."""
-    found = said or _setting(criterion, "reduction") or "mean"
+def reduction_of(criterion: Criterion, said: Reduction | None) -> Reduction | None:
+    """ "mean" or "sum", as the caller says or else the criterion; None where neither does."""
+    found = said or _setting(criterion, "reduction")
+    if found is None:
+        return None
     if found == "batchmean":  # nn.KLDivLoss: the mean over examples
         return "mean"
     if found not in ("mean", "sum"):
         raise ValueError(f"the reduction is {found!r}: wanted a criterion that gives a scalar, by 'mean' or 'sum'")
     return found
+
+
+def adds_up(criterion: Criterion, output: Any, target: Any) -> bool:
+    """Whether a criterion is twice as large on a batch that is there twice: it sums, whatever it says."""
+    if not (isinstance(output, Tensor) and isinstance(target, Tensor) and output.ndim and target.ndim):
+        return False
+    once, twice = (torch.as_tensor(criterion(torch.cat([output] * n), torch.cat([target] * n))) for n in (1, 2))
+    return bool(once != 0) and bool(torch.isclose(twice, 2 * once, rtol=1e-3, atol=0))
 
 
 @dataclass(frozen=True)

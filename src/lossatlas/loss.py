@@ -19,6 +19,7 @@ from lossatlas.criteria import (
     Measure,
     Reduction,
     WeighBy,
+    adds_up,
     name_of,
     needs_target,
     own_loss,
@@ -49,8 +50,12 @@ class Points(Protocol):
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
-    """Fraction of examples whose largest logit is the target class."""
-    return (output.argmax(-1) == target).to(output.dtype).mean()
+    """Fraction of targets that are the class with the largest logit: `(..., classes)` and `(...)` -> a scalar.
+
+    Targets of −100, which torch's losses leave out, do not count.
+    """
+    counted = target != -100
+    return ((output.argmax(-1) == target) & counted).sum().to(output.dtype) / counted.sum()
 
 
 class Loss:
@@ -122,7 +127,8 @@ class Loss:
             between: for "interpolated", two models or more, or their state dicts: each has its own statistics at its
                 own weights (`layout.theta_of`), and between them they are linear in θ; see `between.Between`.
             batch_size: larger batches are cut, for less memory.
-            reduction: "mean" or "sum" over a batch; read from the criterion where it says.
+            reduction: "mean" or "sum" over a batch; read from the criterion where it says, and else found by giving it
+                the same batch twice.
             weigh_by: what batch means are weighted by: "examples"; "tokens", targets that are not `ignore_index` (or
                 -100), weighted by class where the criterion does; or a function of the batch. By itself, "tokens"
                 where the criterion has an ignore_index or a module with its own loss has labels of two dimensions;
@@ -144,7 +150,7 @@ class Loss:
         layout = Layout.of(module, params, include_frozen=include_frozen)
         terms = Penalty(weight_decay, penalty)
         measure = Measure(own_loss if criterion is None else criterion, dict(metrics or {}))
-        summed = reduction_of(measure.criterion, reduction) == "sum"
+        said = reduction_of(measure.criterion, reduction)
         with untouched_randomness(getattr(data, "generator", None)):
             batches = read(data, batch_size)
             copied = private_copy(module, device)
@@ -154,6 +160,7 @@ class Loss:
             measure = measure.to(place)
             kept = Batches(batches, place, budget=_budget(memory, place))
             largest = first_pass(state, kept.largest(), measure)
+            summed = said == "sum" or (said is None and _adds_up(state, kept.largest(), measure))
             if forward is None or not needs_target(measure.criterion, weigh_by):
                 targets = [target_of(batch) if forward is None else None for batch in batches]
             else:  # only a pass over the data tells
@@ -288,6 +295,16 @@ class Loss:
 
 def _budget(memory: int | None, device: torch.device) -> int:
     return memory or (GPU_CHUNK_BYTES if device.type == "cuda" else CHUNK_BYTES)
+
+
+@torch.no_grad()
+def _adds_up(state: ModuleState, batch: Batch, measure: Measure) -> bool:
+    if measure.criterion is own_loss:
+        return False
+    try:
+        return adds_up(measure.criterion, *state.call(batch))
+    except Exception:  # a criterion that takes batches of one size only cannot be asked
+        return False
 
 
 def _choices(params: str | Sequence[str], penalty: Penalty, between: Between | None) -> dict[str, Any]:

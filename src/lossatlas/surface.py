@@ -21,7 +21,13 @@ SURFACE_TOL = 0.01  # of a surface's range
 
 def by_split(losses: Losses) -> dict[str, Loss]:
     """`{"train": loss, ...}` as it is, one loss as `{"": loss}`; all must have one parameter layout."""
-    named = {"": losses} if isinstance(losses, Loss) else dict(losses)
+    named = {"": losses} if not isinstance(losses, Mapping) else dict(losses)
+    for loss in named.values():
+        if not isinstance(loss, Loss):
+            raise TypeError(
+                f"the loss is a {type(loss).__name__}: wanted a Loss, as Loss.of(module, data, criterion) makes it, or "
+                "a mapping of names to such"
+            )
     if not named:
         raise ValueError("got an empty mapping of losses: wanted at least one")
     first = next(iter(named.values()))

@@ -15,9 +15,9 @@ import numpy as np
 Nodes = np.ndarray  # (m, d) of int: which value along each axis
 Evaluate = Callable[[Nodes], np.ndarray]  # (m, d) -> (m, v): v quantities at m nodes
 
-START = {1: 9, 2: 9}  # nodes of the first grid along each axis
-BATCH = {1: 4, 2: 24}  # nodes that are added at once
-CHECKS = {1: 6, 2: 24}  # fresh random nodes that measure the error
+# Nodes of the first grid along each axis, nodes that are added at once, fresh random nodes that measure the error.
+CURVE, SURFACE, SMALL_SURFACE = (9, 4, 6), (9, 24, 24), (7, 12, 12)
+SMALL = 500  # nodes of a whole grid, below which fewer have to do
 MOST = 0.4  # of the grid: beyond that it is measured as a whole
 SAFETY = 1.5  # 1 holds for 19 of 20 surfaces of small trained networks, 1.5 for as many sums of waves and ridges
 FACTOR = 5.0  # positive values that span more are represented by their logarithm, as they are drawn
@@ -65,6 +65,8 @@ class _Filling:
     def __init__(self, evaluate: Evaluate, axes: Sequence[np.ndarray], smooth: np.ndarray, tol: float) -> None:
         self.evaluate, self.axes, self.smooth, self.tol = evaluate, axes, smooth, tol
         self.shape = tuple(len(axis) for axis in axes)
+        surface = SURFACE if math.prod(self.shape) >= SMALL else SMALL_SURFACE
+        self.start, self.batch, self.checks = CURVE if len(axes) == 1 else surface
         self.every = np.stack(np.meshgrid(*map(np.arange, self.shape), indexing="ij"), -1).reshape(-1, len(axes))
         scaled = [_scaled(axis) for axis in axes]
         self.places = np.stack([axis[self.every[:, k]] for k, axis in enumerate(scaled)], -1)  # (N, d) in [-1, 1]
@@ -74,22 +76,21 @@ class _Filling:
         self.values = np.empty((0, len(smooth)))
 
     def run(self) -> Filled:
-        dim = len(self.axes)
         self.measure(self.first_nodes())
         limit = MOST * len(self.every)
         rng = np.random.default_rng(0)
         while True:
             if not np.isfinite(self.values).all():
                 return self.whole("a value is not finite")
-            if len(self.order) + BATCH[dim] + CHECKS[dim] > limit:
+            if len(self.order) + self.batch + self.checks > limit:
                 return self.whole(f"not within {self.tol:g} of the range from {len(self.order)} nodes")
             fine, coarse = self.predict()
-            chosen = self.most_doubtful(fine, coarse, BATCH[dim])
+            chosen = self.most_doubtful(fine, coarse, self.batch)
             doubtful, worst = self.errors_at(chosen, fine)
             if worst > self.tol:
                 continue
             fine, coarse = self.predict()
-            fresh = rng.choice(np.flatnonzero(~self.taken), CHECKS[dim], replace=False)
+            fresh = rng.choice(np.flatnonzero(~self.taken), self.checks, replace=False)
             fresh_error, worst = self.errors_at(fresh, fine)
             if worst <= self.tol:
                 break
@@ -104,7 +105,7 @@ class _Filling:
         """A coarse grid, half Chebyshev and half even, and the node at coordinate 0."""
         picks = []
         for axis in self.axes:
-            count = min(START[len(self.axes)], len(axis))
+            count = min(self.start, len(axis))
             steps = np.linspace(-1, 1, count)
             places = (np.sin(np.pi / 2 * steps) + steps) / 2
             near = np.abs(_scaled(axis)[:, None] - places).argmin(0)

@@ -170,6 +170,7 @@ def test_a_file_is_no_folder(problem_file, capsys):
     assert "is a file: --out wants a folder" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("default:the module.s weights")
 def test_a_model_that_diverged_is_reported_and_gone_on_with(tmp_path, capsys):
     text = PROBLEM.replace(
         "    return la.Problem(", "    model[0].weight.data[0, 0] = float('nan')\n    return la.Problem("

@@ -34,7 +34,9 @@ def measure_costs(subject: Subject, wanted: Sequence[Measurement]) -> Costs:
         if any(measurement.evaluations for measurement in wanted):
             evaluation += _seconds(lambda loss=loss, points=points: loss.evaluate(points)) / len(points)
         if any(measurement.products for measurement in wanted):
-            hessian = Hessian(loss if loss.dtype is subject.dtype else loss.to(subject.dtype), subject.theta)
+            # Most products of every probe are done in this precision, those in float64 check what was found.
+            dtype = subject.sampled_dtype or loss.dtype
+            hessian = Hessian(loss if loss.dtype is dtype else loss.to(dtype), subject.theta)
             vector = torch.ones_like(subject.theta)[None]
             product += _seconds(lambda hessian=hessian, vector=vector: hessian(vector))
     return Costs(evaluation, product)
