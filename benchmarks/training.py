@@ -1,23 +1,18 @@
-"""Training the networks of the moons study in groups, as the study does, against one by one, in turn.
-
-    python benchmarks/training.py [repeats]
-
-One by one is an ordinary loop: an `nn.Sequential`, `torch.optim` with its default implementation, one network after the
-other, torch's default number of threads. In groups: all seeds and optimizers of an architecture and activation at once,
-one group per worker process. Measured twice: with losses on all data after every epoch, which no grouping makes
-cheaper, and the training steps alone.
-"""
+"""Table 4: training networks in a group, as the study does, against one by one."""
 
 from __future__ import annotations
 
 import io
-import sys
-import time
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from rich.console import Console
 from torch import nn
 
+from benchmarks import machine
+from benchmarks.setting import Setting
+from benchmarks.table import Table, Values
+from benchmarks.timing import Outcome, Timed, Tool
 from lossatlas.progress import Progress
 from lossatlas.random_streams import stream
 from lossatlas.study.config import Run, Study, load_study, parse_architecture
@@ -26,33 +21,104 @@ from lossatlas.study.models import build, initialize
 from lossatlas.study.trainer import train_group
 from lossatlas.study.workers import Job, available_cores, run_jobs, start_workers
 
+GROUP, WORKERS, ONE_BY_ONE = "lossatlas, one group", "lossatlas, groups in workers", "one by one"
+MOONS = "all 90 of moons"
 
-def one_by_one(runs: list[Run], task: Task, study: Study) -> None:
+
+def cases(setting: Setting) -> Sequence[str]:
+    return ("1x50",) if setting.effort.quick else ("1x50", "2x100", "4x250", MOONS)
+
+
+def study_of(case: str, setting: Setting) -> Study:
+    """A group of one architecture, with losses on all data at the end alone; or the matrix of moons, as it is."""
+    study, effort = load_study("moons"), setting.effort
+    if case == MOONS:
+        return study
+    return study.model_copy(
+        update={
+            "data": study.data.model_copy(update={"train": effort.examples or study.data.train}),
+            "model": study.model.model_copy(update={"architectures": (case,), "activations": ("relu",)}),
+            "training": study.training.model_copy(
+                update={
+                    "seeds": tuple(range(effort.members // 2)),
+                    "epochs": effort.epochs,
+                    "evaluate_every": effort.epochs,
+                }
+            ),
+        }
+    )
+
+
+def tools(case: str, setting: Setting) -> dict[str, Tool]:
+    study = study_of(case, setting)
+    runs, task = list(study.runs()), make_task("moons", study.data)
+
+    def together() -> Outcome:
+        train_group(runs, task, study.training)
+        return Outcome(count=len(runs))
+
+    def in_workers() -> Outcome:
+        groups: dict[tuple[str, ...], list[Run]] = {}
+        for run in runs:
+            groups.setdefault(run.group, []).append(run)
+        with start_workers(available_cores()) as pool:
+            jobs = [Job(_train, (group, task, study), _cost(group[0])) for group in groups.values()]
+            run_jobs(pool, jobs, Progress(Console(file=io.StringIO())), "groups")
+        return Outcome(count=len(runs))
+
+    def alone() -> Outcome:
+        for run in runs:
+            train_alone(run, task, study)
+        return Outcome(count=len(runs))
+
+    ours = {WORKERS: Tool(in_workers, weigh=together_memory(study, task))} if case == MOONS else {GROUP: Tool(together)}
+    return {**ours, ONE_BY_ONE: Tool(alone)}
+
+
+def train_alone(run: Run, task: Task, study: Study) -> nn.Module:
+    """An ordinary loop with `torch.optim` as it comes, and losses on all data where the study has them."""
     settings = study.training
-    for run in runs:
-        model = build(run.architecture, run.activation, task.dimension)
-        initialize(model, run.activation, stream(run.seed, "initialization"))
-        if run.optimizer == "adam":
-            optimizer = torch.optim.Adam(model.parameters(), settings.adam_learning_rate, weight_decay=run.weight_decay)
-        else:
-            optimizer = torch.optim.SGD(
-                model.parameters(), settings.sgd_learning_rate, settings.momentum, weight_decay=run.weight_decay
-            )
-        schedule = torch.optim.lr_scheduler.StepLR(optimizer, settings.step_size, settings.decay_factor)
-        order = stream(run.seed, "batches")
-        for epoch in range(settings.epochs):
-            for batch in torch.randperm(len(task.train[0]), generator=order).split(settings.batch_size):
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(model(task.train[0][batch]), task.train[1][batch]).backward()
-                optimizer.step()
-            schedule.step()
-            if (epoch + 1) % settings.evaluate_every:
-                continue
-            with torch.no_grad():
-                for inputs, targets in (task.train, task.test):
-                    logits = model(inputs)
-                    nn.functional.cross_entropy(logits, targets)
-                    (logits.argmax(-1) == targets).float().mean()
+    model = build(run.architecture, run.activation, task.dimension)
+    initialize(model, run.activation, stream(run.seed, "initialization"))
+    if run.optimizer == "adam":
+        optimizer = torch.optim.Adam(model.parameters(), settings.adam_learning_rate, weight_decay=run.weight_decay)
+    else:
+        optimizer = torch.optim.SGD(
+            model.parameters(), settings.sgd_learning_rate, settings.momentum, weight_decay=run.weight_decay
+        )
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, settings.step_size, settings.decay_factor)
+    order = stream(run.seed, "batches")
+    for epoch in range(settings.epochs):
+        for batch in torch.randperm(len(task.train[0]), generator=order).split(settings.batch_size):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(task.train[0][batch]), task.train[1][batch]).backward()
+            optimizer.step()
+        schedule.step()
+        if (epoch + 1) % settings.evaluate_every:
+            continue
+        with torch.no_grad():
+            for inputs, targets in (task.train, task.test):
+                logits = model(inputs)
+                nn.functional.cross_entropy(logits, targets)
+                (logits.argmax(-1) == targets).float().mean()
+    return model
+
+
+def together_memory(study: Study, task: Task) -> Callable[[], Outcome]:
+    """The largest group of the matrix, in this process."""
+    runs = list(study.runs())
+    largest = max((run.group for run in runs), key=lambda group: _cost(next(r for r in runs if r.group == group)))
+
+    def call() -> Outcome:
+        train_group([run for run in runs if run.group == largest], task, study.training)
+        return Outcome()
+
+    return call
+
+
+def _train(runs: list[Run], task: Task, study: Study) -> dict[str, float]:
+    train_group(runs, task, study.training)
+    return {}
 
 
 def _cost(run: Run) -> float:
@@ -60,40 +126,49 @@ def _cost(run: Run) -> float:
     return depth * width**2
 
 
-def in_groups(runs: list[Run], task: Task, study: Study) -> dict[str, float]:
-    train_group(runs, task, study.training)
-    return {}
+def operations(architecture: str, examples: int, inputs: int = 2, outputs: int = 2) -> float:
+    """Multiplications and additions of the matrix products of one pass over the examples: forward, and backward by the
+    weights and by the inputs of all layers but the first.
+
+    >>> operations("1x50", 1)
+    1000.0
+    """
+    _, depth, width = parse_architecture(architecture)
+    first, rest = inputs * width, (depth - 1) * width**2 + width * outputs
+    return float(examples * (4 * first + 6 * rest))
 
 
-def main(repeats: int) -> None:
-    every_epoch = load_study("moons")
-    at_the_end = every_epoch.training.model_copy(update={"evaluate_every": every_epoch.training.epochs})
-    studies = {
-        "with losses on all data after every epoch": every_epoch,
-        "training steps alone": every_epoch.model_copy(update={"training": at_the_end}),
+def judge(case: str, setting: Setting, timed: Mapping[str, Timed]) -> dict[str, Values]:
+    """GFLOP/s of the matrix products, and their share of what one large product reaches with all threads."""
+    study = study_of(case, setting)
+    runs = list(study.runs())
+    total = study.training.epochs * sum(operations(run.architecture, study.data.train) for run in runs) / 1e9
+    peak = setting.remembered("machine/gemm", machine.peaks)
+    return {
+        name: {"rate": total / min(tool.seconds), "share": total / min(tool.seconds) / peak["all"]}
+        for name, tool in timed.items()
     }
-    task = make_task("moons", every_epoch.data)
-    groups: dict[tuple[str, ...], list[Run]] = {}
-    for run in every_epoch.runs():
-        groups.setdefault(run.group, []).append(run)
-    cores = available_cores()
-    print(f"torch {torch.__version__}; one by one with {torch.get_num_threads()} threads, groups in {cores} workers")
-    quiet = Progress(Console(file=io.StringIO()))
-    with start_workers(cores) as pool:
-        for timed in range(-1, repeats):  # the first time is for warming up
-            for name, study in studies.items():
-                start = time.perf_counter()
-                jobs = [Job(in_groups, (runs, task, study), _cost(runs[0])) for runs in groups.values()]
-                run_jobs(pool, jobs, quiet, "groups")
-                middle = time.perf_counter()
-                one_by_one([run for runs in groups.values() for run in runs], task, study)
-                together, alone = middle - start, time.perf_counter() - middle
-                if timed >= 0:
-                    ratio = f"ratio {alone / together:.2f}"
-                    print(
-                        f"{name}: 90 networks one by one {alone:.2f} s, in groups {together:.2f} s, {ratio}", flush=True
-                    )
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+def label(case: str, setting: Setting) -> str:
+    study = study_of(case, setting)
+    return f"{case}: {len(list(study.runs()))} networks" if case != MOONS else "1x50 to 4x250: 90 networks, 15 groups"
+
+
+TABLE = Table(
+    name="training",
+    title="Training a group of networks",
+    text=(
+        "{epochs} epochs of 1,024 examples in batches of 64, half of the networks with SGD and half with Adam. One by "
+        "one is an ordinary loop over `nn.Module` and `torch.optim`. The training steps alone, with losses on all data "
+        "only at the end; in the last row the whole matrix of the study as it is, with losses on all data after every "
+        "epoch, which no grouping makes cheaper, and groups in one worker process per core. Tracing the gradient is "
+        "included. GFLOP/s are those of the matrix products, against one float32 product of 2,048x2,048 matrices."
+    ),
+    columns={"rate": "GFLOP/s", "share": "of the GEMM peak"},
+    cases=cases,
+    label=label,
+    tools=tools,
+    judge=judge,
+    warm=False,
+)

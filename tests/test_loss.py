@@ -410,14 +410,15 @@ def test_inference_mode_records_no_derivatives(loss, mlp, moons):
     ids=["sums", "averages", "takes one size only"],
 )
 def test_a_criterion_that_does_not_say_whether_it_sums_is_asked(criterion, request):
-    """The mean over all data is then the same, however they are cut into batches."""
+    """The loss of all data is then the same, however they are cut into batches."""
     chance = torch.Generator().manual_seed(0)
     data = (torch.randn(7, 2, generator=chance), torch.randn(7, 1, generator=chance))
     loss = Loss.of(nn.Linear(2, 1), data, criterion)
     if "takes" in request.node.callspec.id:
         assert torch.isfinite(loss(loss.theta))  # it could not be asked, and is taken for a mean
         return
-    expected = (((loss.module(data[0]) - data[1]) ** 2).mean()).item()
+    expected = criterion(loss.module(data[0]), data[1]).item()
+    assert loss.attrs["weighted_by"] == ("sum" if "sums" in request.node.callspec.id else "examples")
     assert loss(loss.theta).item() == pytest.approx(expected, rel=1e-6)
     cut = Loss.of(loss.module, data, criterion, batch_size=3)
     assert cut(cut.theta).item() == pytest.approx(expected, rel=1e-6)
