@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 OUT ?= reports
 
-.PHONY: install run test docs pictures wheel lint types imports lock clean
+.PHONY: install run test docs pictures wheel bench lint types imports lock clean
 
 install: .venv/installed
 
@@ -35,6 +35,18 @@ types: install
 
 imports: install
 	$(BIN)/lint-imports --no-cache
+
+# Beside the other tools, which go into an environment of their own on top of ours; takes hours, and goes on if stopped.
+# What is to be measured: make bench BENCH="--only surface" or BENCH=--quick.
+bench: .venv-bench/installed
+	.venv-bench/bin/python -m benchmarks.run $(BENCH)
+
+.venv-bench/installed: .venv/installed benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+		> "$$(.venv-bench/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/lossatlas.pth"
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/requirements.txt
+	touch $@
 
 # The wheel in an empty environment, with the versions of the lock: the library works without the study's packages.
 wheel: install

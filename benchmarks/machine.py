@@ -1,0 +1,45 @@
+"""Where the numbers come from: processor, memory, versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import peers
+from benchmarks.timing import gemm_peak
+from lossatlas.study.workers import available_cores
+
+
+def describe() -> dict[str, Any]:
+    return {
+        "date": date.today().isoformat(),
+        "processor": _processor(),
+        "cores": available_cores(),
+        "threads": torch.get_num_threads(),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "versions": {name: version(name) for name in ("lossatlas", "torch", "numpy", "scipy")} | peers.versions(),
+    }
+
+
+def _processor() -> str:
+    """The processor by its own name where the system tells, with what it can do in matrix products."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in _lines(cpuinfo) if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.is_file() else []
+
+
+def peaks() -> dict[str, float]:
+    """GFLOP/s of a large float32 product with all threads and with one."""
+    return {"all": gemm_peak(torch.get_num_threads()), "one": gemm_peak(1)}

@@ -1,0 +1,163 @@
+"""The page and its picture, from what was kept: nothing here measures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.all_tables import TABLES
+from benchmarks.figure import fastest_rival, save_figure
+from benchmarks.setting import Setting
+from benchmarks.table import Table
+from benchmarks.timing import ratios
+from lossatlas.figures.style import number
+from lossatlas.files import write_text
+
+HEAD = """# Benchmarks
+
+Written by `make bench`, which anyone can repeat: it installs the other tools beside lossatlas and measures all of them
+on the same networks, in turn. Times are given as ratios, since seconds depend on the machine and on what else it does:
+*times ours* is how many times longer a tool takes than lossatlas, the median over {repeats} rounds with the smallest
+and the largest. Below 1 the other tool is faster. Everything from the trained `nn.Module` to the result is included,
+none of the importing. Memory is the peak over what a process of its own held before, with everything imported.
+"""
+
+COUNTS = {"surface": "evaluations", "eigenvalues": "products", "density": "products", "training": "networks"}
+
+
+def write_page(setting: Setting, page: Path) -> list[str]:
+    """The page from all cases that the folder has, if any, and its picture beside it; the cases that are missing."""
+    records = {
+        (name, case): setting.kept(f"{name}/{case}") for name, table in TABLES.items() for case in table.cases(setting)
+    }
+    there = {key: record for key, record in records.items() if record is not None}
+    missing = [f"{name} {case}" for (name, case), record in records.items() if record is None]
+    if not there:
+        return missing
+    save_figure(list(there.values()), page.parent / "images" / "benchmarks.png")
+    parts = [HEAD.format(repeats=setting.effort.repeats), _summary(list(there.values()))]
+    for table in TABLES.values():
+        found = [record for (name, _), record in there.items() if name == table.name]
+        if found:
+            parts.append(_section(table, found, setting))
+    growth = setting.kept("growth")
+    if growth is not None:
+        parts.append(_growth(growth))
+    parts.append(_machine(setting))
+    write_text(page, "\n".join(parts))
+    return missing
+
+
+def _summary(records: Sequence[dict[str, Any]]) -> str:
+    rows = []
+    for record in records:
+        rival = fastest_rival(record)
+        if rival is not None:
+            ratio = _ratio(rival["seconds"], record["rows"][0]["seconds"])
+            rows.append([TABLES[record["table"]].title, record["case"], rival["tool"], ratio])
+    alt = "Bars: how many times longer the fastest other tool takes, by kind of work and network"
+    picture = f"![{alt}](images/benchmarks.png)"
+    table = _table(["work", "network", "fastest other tool", "times ours"], rows)
+    return f"## In short\n\n{picture}\n\n{table}\n"
+
+
+def _section(table: Table, records: Sequence[dict[str, Any]], setting: Setting) -> str:
+    count = COUNTS.get(table.name)
+    head = [
+        "network",
+        "tool",
+        "times ours",
+        *table.columns.values(),
+        *([count] if count else []),
+        "memory (MiB)",
+        "settings",
+    ]
+    rows = []
+    for record in records:
+        ours = record["rows"][0]["seconds"]
+        for place, row in enumerate(record["rows"]):
+            rows.append(
+                [
+                    record["label"] if place == 0 else "",
+                    row["tool"],
+                    "1" if place == 0 else _ratio(row["seconds"], ours),
+                    *(_value(key, row["values"].get(key)) for key in table.columns),
+                    *([f"{row['count']:,}"] if count else []),
+                    "" if row["memory"] is None else f"{row['memory']:,.0f}",
+                    row["note"],
+                ]
+            )
+    text = table.text.format(**asdict(setting.effort))
+    return f"## {table.title}\n\n{_wrapped(text)}\n\n{_table(head, rows)}\n"
+
+
+def _growth(sweeps: Sequence[dict[str, Any]]) -> str:
+    rows = []
+    for sweep in sweeps:
+        for place, work in enumerate(sweep["work"]):
+            sizes = f"{sweep['unit']}: {sweep['sizes'][0]:,} to {sweep['sizes'][-1]:,}"
+            upper = "" if work["upper"] is None else f"{work['upper']:.2f}"
+            rows.append([sizes if place == 0 else "", work["name"], f"{work['slope']:.2f}", upper])
+    text = (
+        "The exponent p of a cost that grows as sizeᵖ, fitted to the fastest of three calls at each size, over all "
+        "sizes and over the upper half of them. 1 is proportional; below 1 something that does not grow still counts."
+    )
+    table = _table(["what grows", "work of lossatlas", "exponent", "upper half"], rows)
+    return f"## How the cost grows\n\n{_wrapped(text)}\n\n{table}\n"
+
+
+def _machine(setting: Setting) -> str:
+    machine, peaks = setting.kept("machine/described"), setting.kept("machine/gemm")
+    if machine is None:
+        return ""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    text = (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory']:.0f} GiB of memory; "
+        f"{machine['system']}; torch with {machine['threads']} threads; {machine['date']}. "
+    )
+    if peaks:
+        rates = f"{peaks['all']:.0f} GFLOP/s with all threads, {peaks['one']:.0f} with one"
+        text += f"Float32 products of 2,048x2,048: {rates}. "
+    return f"## Machine and versions\n\n{_wrapped(text + versions + '.')}\n"
+
+
+def _ratio(others: list[float], ours: list[float]) -> str:
+    middle, low, high = ratios(others, ours)
+    return f"{_short(middle)} ({_short(low)} to {_short(high)})"
+
+
+def _short(value: float) -> str:
+    """Two digits, three from 100 on.
+
+    >>> _short(0.4567), _short(7.891), _short(45.6), _short(123.4)
+    ('0.46', '7.9', '46', '123')
+    """
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+def _value(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if key in ("rate", "share"):
+        return _short(value) if key == "rate" else f"{100 * value:.0f} %"
+    return number(float(value), 2)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _wrapped(text: str, width: int = 120) -> str:
+    """Lines of at most `width` characters, with no `code` broken."""
+    lines, line = [], ""
+    for word in re.findall(r"(?:`[^`]*`|\S)+", text):
+        if line and len(line) + 1 + len(word) > width:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}".strip()
+    return "\n".join([*lines, line])

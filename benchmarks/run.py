@@ -1,0 +1,69 @@
+"""Measure what is missing, then write the page.
+
+    python -m benchmarks.run                        everything, to docs/benchmarks.md
+    python -m benchmarks.run --only surface study   these tables
+    python -m benchmarks.run --quick                a smoke test in a minute, to dist/benchmarks
+
+What was measured is kept case by case in benchmarks/results: a run that was killed goes on. `--again` forgets the
+tables that are named with `--only`, or all, and `--page` writes the page again without measuring anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from benchmarks import growth, machine
+from benchmarks.all_tables import TABLES
+from benchmarks.page import write_page
+from benchmarks.setting import QUICK, Effort, Setting
+from benchmarks.table import ROOT, measure
+from lossatlas.files import write_json
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        "benchmarks.run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=[*TABLES, "growth"], default=[*TABLES, "growth"])
+    parser.add_argument("--cases", nargs="+", help="of these tables, such as 4x250; all by itself")
+    parser.add_argument("--quick", action="store_true", help="small, and apart from the real results")
+    parser.add_argument("--whole", action="store_true", help="the plain pipeline on all 90 networks, not on a third")
+    parser.add_argument("--again", action="store_true", help="forget the results of these tables first")
+    parser.add_argument("--page", action="store_true", help="only write the page, from what is there")
+    chosen = parser.parse_args(arguments)
+    out = ROOT / "dist" / "benchmarks" if chosen.quick else ROOT / "docs"
+    folder = out / "results" if chosen.quick else ROOT / "benchmarks" / "results"
+    networks = ROOT / "dist" / "benchmarks" / ("networks of a quick run" if chosen.quick else "networks")
+    setting = Setting(replace(QUICK if chosen.quick else Effort(), whole=chosen.whole), folder, networks)
+    if not chosen.page:
+        run(setting, chosen.only, chosen.cases, again=chosen.again)
+    missing = write_page(setting, out / "benchmarks.md")
+    print(f"the page is {out / 'benchmarks.md'}" + (f"; not measured yet: {', '.join(missing)}" if missing else ""))
+
+
+def run(setting: Setting, only: Sequence[str], cases: Sequence[str] | None, *, again: bool) -> None:
+    """Measure every case of these tables of which there is no result."""
+    write_json(setting.folder / "machine" / "described.json", machine.describe())
+    for name in only:
+        if again:
+            shutil.rmtree(setting.folder / name, ignore_errors=True)
+            (setting.folder / f"{name}.json").unlink(missing_ok=True)
+        if name == "growth":
+            work = {"growth": partial(growth.measure, setting)}
+        else:
+            table = TABLES[name]
+            work = {f"{name}/{case}": partial(measure, table, case, setting) for case in cases or table.cases(setting)}
+        for key, call in work.items():
+            start = time.perf_counter()
+            print(f"{key} ...", flush=True)
+            setting.remembered(key, call)
+            print(f"{key}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

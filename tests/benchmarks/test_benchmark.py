@@ -1,0 +1,196 @@
+"""The benchmark measures what it says: calls in turn, ratios by round, errors against what is known, a whole page."""
+
+from __future__ import annotations
+
+import doctest
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from benchmarks import density, figure, growth, page, surface, timing, training
+from benchmarks.all_tables import TABLES
+from benchmarks.memory import held, peak
+from benchmarks.networks import RECIPES, load
+from benchmarks.peers import Nodes
+from benchmarks.setting import QUICK, Setting
+from benchmarks.timing import Outcome, Tool, in_turn
+from lossatlas.files import write_json
+from tests.networks import plain_loss
+
+
+@pytest.mark.parametrize("module", [density, growth, page, timing, training], ids=lambda module: module.__name__)
+def test_the_examples_of_its_functions_hold(module: Any):
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0
+
+
+def test_tools_are_called_in_turn_and_a_short_first_round_does_not_count():
+    calls: list[str] = []
+
+    def tool(name: str, **options: Any) -> Tool:
+        return Tool(lambda: Outcome(calls.append(name)), **options)
+
+    found = in_turn({"a": tool("a"), "b": tool("b"), "long": tool("long", once=True)}, 3)
+    assert calls == ["a", "b", "long", "a", "b", "a", "b", "a", "b"]
+    assert [len(timed.seconds) for timed in found.values()] == [3, 3, 1]
+    calls.clear()
+    found = in_turn({"a": tool("a"), "b": tool("b")}, 2, warm_up=0)
+    assert calls == ["a", "b", "a", "b"]
+    assert [len(timed.seconds) for timed in found.values()] == [2, 2]
+
+
+def test_seconds_that_a_tool_scales_up_stand_for_those_of_the_clock():
+    found = in_turn({"part": Tool(lambda: Outcome("answer", 7, seconds=1234.0))}, 2)
+    assert found["part"].seconds == [1234.0, 1234.0]
+    assert found["part"].outcome.value == "answer"
+
+
+def test_peak_memory_grows_by_what_is_held():
+    before = held()
+    array = np.ones(64 * 2**20 // 8)
+    assert peak() - before > 48 * 2**20
+    assert array.sum() == len(array)
+
+
+@pytest.mark.parametrize("case", ["1x50", "ResNet"])
+def test_a_network_is_trained_once_and_its_surface_is_that_of_a_plain_loop(case: str, tmp_path: Path):
+    problem = load(case, tmp_path, epochs=1, examples=64)
+    (file,) = tmp_path.iterdir()
+    before = file.stat().st_mtime_ns
+    again = load(case, tmp_path, epochs=1, examples=64)
+    assert file.stat().st_mtime_ns == before
+    theta = again.loss().theta
+    assert torch.equal(problem.loss().theta, theta)
+    generator = torch.Generator().manual_seed(0)
+    directions, axis = 0.1 * torch.randn(2, len(theta), generator=generator), torch.tensor([-1.0, 0.5])
+    values = surface.dense_plane(problem, directions, axis)
+    expected = [
+        [plain_loss(problem.model, theta + a * directions[0] + b * directions[1], *problem.data) for b in axis]
+        for a in axis
+    ]
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_the_ten_million_parameters_are_there():
+    with torch.device("meta"):
+        parameters = sum(parameter.numel() for parameter in RECIPES["10M"].make().parameters())
+    assert 10e6 < parameters < 10.5e6
+
+
+def test_errors_are_relative_to_the_range():
+    truth = np.array([[1.0, 3.0], [2.0, 5.0]])
+    assert surface.relative(truth + np.array([[0.0, 0.0], [-1.0, 0.5]]), truth) == 0.25
+
+
+def test_the_cheapest_draws_that_reach_an_error_are_found():
+    """Draws that are each one of five eigenvalues at random: the error falls with their number, as for dice."""
+    exact = torch.linspace(0, 1, 5)
+    truths = {scale: density.Truth(exact, scale) for scale in ("log", "linear")}
+    drawn = torch.from_numpy(np.random.default_rng(0).permutation(exact.repeat(80).numpy()))
+
+    def run(draws: int, steps: int) -> Outcome:
+        return Outcome(Nodes(drawn[:draws, None], torch.ones(draws, 1)), 5 + draws * steps)
+
+    found = [density.equal_error(run, (3, 1), truths, wanted, 400) for wanted in (0.6, 0.25)]
+    assert [entry["reached"] for entry in found] == [True, True]
+    assert [entry["steps"] for entry in found] == [1, 1]
+    assert [entry["products"] for entry in found] == [5 + entry["draws"] for entry in found]
+    # The mean of Σ |share − 1/5| over n throws is about 5 √(2 · 0.16 / πn) = 1.6 / √n: 7 for 0.6, 41 for 0.25.
+    assert 3 <= found[0]["draws"] < 15 < found[1]["draws"] < 90
+    hopeless = density.equal_error(run, (1,), truths, -1.0, 20)
+    assert not hopeless["reached"]
+
+
+def test_a_density_far_off_has_an_error_of_two():
+    truth = density.Truth(torch.linspace(0, 1, 5), "linear")
+    away = Nodes(torch.full((3, 1), 100.0), torch.ones(3, 1))
+    assert truth.error(away) == pytest.approx(1.0, abs=1e-6)  # the estimate lies off the axis
+    opposite = Nodes(torch.full((3, 1), 0.125), torch.ones(3, 1))  # between two of the eigenvalues
+    assert truth.error(opposite) == pytest.approx(2.0, abs=0.01)
+
+
+def row(tool: str, seconds: list[float], **more: Any) -> dict[str, Any]:
+    return {
+        "tool": tool, "seconds": seconds, "count": 100, "memory": 12.3, "values": {}, "note": "", "rival": True, **more
+    }  # fmt: skip
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Setting:
+    """A folder with made-up results of one case of every table."""
+    setting = Setting(QUICK, tmp_path / "results", tmp_path / "networks")
+    for name, table in TABLES.items():
+        (case,) = table.cases(setting)
+        rows = [
+            row("lossatlas", [1.0, 2.0, 1.0], rival=False, values=dict.fromkeys(table.columns, 0.0042)),
+            row("hasty", [0.5], rival=False),
+            row("slow", [50.0, 60.0, 70.0]),
+            row("swift", [10.0, 30.0, 40.0]),
+        ]
+        write_json(setting.folder / name / f"{case}.json", {"table": name, "case": case, "label": case, "rows": rows})
+    return setting
+
+
+def test_the_fastest_other_tool_is_one_whose_answer_is_good_enough(measured: Setting):
+    record = measured.kept("surface/1x50")
+    rival = figure.fastest_rival(record)
+    assert rival is not None
+    assert rival["tool"] == "swift"
+    assert figure.fastest_rival({**record, "rows": record["rows"][:2]}) is None
+
+
+def test_the_page_shows_every_result_and_says_what_is_missing(measured: Setting, tmp_path: Path):
+    docs = tmp_path / "docs"
+    assert page.write_page(measured, docs / "benchmarks.md") == []
+    text = (docs / "benchmarks.md").read_text()
+    for table in TABLES.values():
+        assert f"## {table.title}" in text
+        assert "{" not in table.text.format(**vars(measured.effort))
+    assert text.count("| swift | 15 (10 to 40) |") == 2 * len(TABLES)  # in short, and in its table
+    assert text.count("| hasty | 0.50 (0.25 to 0.50) |") == len(TABLES)
+    assert "0.0042" in text
+    assert max(map(len, (line for line in text.splitlines() if not line.startswith("|")))) <= 120
+    picture = docs / "images" / "benchmarks.png"
+    image = imread(picture)[..., :3]
+    assert 0.02 < (image.min(-1) < 0.9).mean() < 0.9
+    assert picture.stat().st_size < 80_000
+    nothing = Setting(QUICK, tmp_path / "empty", tmp_path)
+    assert len(page.write_page(nothing, tmp_path / "other.md")) == len(TABLES)
+    assert not (tmp_path / "other.md").exists()
+    (measured.folder / "study" / "moons.json").unlink()
+    assert page.write_page(measured, docs / "benchmarks.md") == ["study moons"]
+
+
+def test_the_page_tells_how_cost_grows(measured: Setting, tmp_path: Path):
+    work = [{"name": "a surface", "seconds": [1.0, 2.0], "slope": 0.5, "upper": None}]
+    sweep = {"sweep": "grid", "unit": "points", "sizes": [100, 1600], "work": work}
+    write_json(measured.folder / "growth.json", [sweep])
+    page.write_page(measured, tmp_path / "benchmarks.md")
+    assert "| points: 100 to 1,600 | a surface | 0.50 |  |" in (tmp_path / "benchmarks.md").read_text()
+
+
+def test_what_was_found_is_not_looked_for_again(tmp_path: Path):
+    setting = Setting(QUICK, tmp_path, tmp_path)
+    assert setting.kept("some/thing") is None
+    assert setting.remembered("some/thing", lambda: {"x": 1.5}) == {"x": 1.5}
+    assert setting.remembered("some/thing", lambda: pytest.fail("measured again")) == {"x": 1.5}
+    assert setting.kept("some/thing") == {"x": 1.5}
+
+
+def test_the_operations_of_training_are_those_of_its_matrix_products():
+    """Against torch's own count of a step's forward and backward."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from lossatlas.study.models import build
+
+    model = build("4x25", "relu", 2)
+    with FlopCounterMode(display=False) as counter:
+        torch.nn.functional.cross_entropy(model(torch.rand(8, 2)), torch.zeros(8, dtype=torch.long)).backward()
+    assert training.operations("4x25", 8) == counter.get_total_flops()
+    assert math.isclose(growth.slope([1, 10, 100], [2, 20, 200]), 1)
