@@ -243,3 +243,18 @@ def test_a_failing_disk_ends_the_work_with_one_line(problem_file, tmp_path, monk
     assert main(arguments) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert not list(Folder(tmp_path / "out").root.rglob("*.nc"))
+
+
+def test_the_report_says_whose_batch_statistics_a_path_has(tmp_path):
+    text = PROBLEM.replace("nn.Linear(64, 8), ", "nn.Linear(64, 8), nn.BatchNorm1d(8), ")
+    for name, body in (
+        ("stored", text),
+        ("anew", text.replace('name="Digits"', 'options={"buffers": "re-estimated"}')),
+    ):
+        (tmp_path / f"{name}.py").write_text(body)
+        out = tmp_path / name
+        wanted = ["--probes", "interpolation", "sharpness"]
+        assert main(["probe", f"{tmp_path / name}.py:problem", "--out", str(out), *COARSE, *wanted]) == 0
+        report = (out / "report.md").read_text()
+        assert ("Every point has the batch statistics of this model" in report) == (name == "stored")
+        assert ("buffers stored" if name == "stored" else "buffers re-estimated") in report

@@ -38,6 +38,13 @@ OF_THE_LOSS = {
 }  # by the last word of a figure's name
 
 
+FAR = ("interpolation", "trajectory_plane", "connectivity", "model_plane")  # they leave the surroundings of the model
+OF_ONE_MODEL = (
+    "Every point has the batch statistics of this model, which far from it are not those of the weights there. To have "
+    "them estimated anew at every point, give the problem "
+)
+
+
 def build_document(folder: Folder, made: list[Measurement], lacking: Mapping[str, str]) -> Document:
     """The report about the model of a folder, from what lies in it alone."""
     problem = read_json(folder.root / "problem.json")
@@ -52,7 +59,7 @@ def build_document(folder: Folder, made: list[Measurement], lacking: Mapping[str
     sections = [
         Section("glance", "At a glance", (Items(glance),)) if glance else None,
         Section("model", "The model and its loss", _model(problem)),
-        *(_of_probe(folder, probe, found, told) for probe, found in by_probe.items()),
+        *(_of_probe(folder, probe, found, told, problem) for probe, found in by_probe.items()),
         _rest(lacking, failures),
         _files(folder, results),
     ]
@@ -81,7 +88,8 @@ def _model(problem: Mapping[str, Any]) -> tuple[Block, ...]:
     )
     headings = ("Data", "Examples", *(name.replace("_", " ").capitalize() for name in names))
     table = Table("values", ("At the final weights.",), headings, (False, *[True] * (len(headings) - 1)), rows)
-    attributes = [f"{name.replace('_', ' ')} {value}" for name, value in problem["attributes"].items()]
+    said = {name: value for name, value in problem["attributes"].items() if name != "buffers" or problem["batch_norms"]}
+    attributes = [f"{name.replace('_', ' ')} {value}" for name, value in said.items()]
     settings = [f"{name} {value}" for name, value in problem["settings"].items()]
     versions = [f"{name} {value}" for name, value in problem["versions"].items()]
     return (
@@ -97,8 +105,12 @@ def _model(problem: Mapping[str, Any]) -> tuple[Block, ...]:
     )
 
 
-def _of_probe(folder: Folder, probe: str, made: list[Measurement], told: Mapping[str, Told]) -> Section:
+def _of_probe(
+    folder: Folder, probe: str, made: list[Measurement], told: Mapping[str, Told], problem: Mapping[str, Any]
+) -> Section:
     blocks: list[Block] = [Paragraph((MEANING[probe],))]
+    if probe in FAR and problem["batch_norms"] and problem["attributes"]["buffers"] == "stored":
+        blocks.append(Paragraph((OF_ONE_MODEL, Code('options={"buffers": "re-estimated"}'), ".")))
     for measurement in made:
         blocks += told[measurement.name].blocks
         files = sorted(folder.figures(measurement.name).glob("*.png"), key=_order)

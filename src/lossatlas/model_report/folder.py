@@ -16,6 +16,7 @@ from lossatlas.errors import InputError
 from lossatlas.files import known_to_json, read_json, write_json
 from lossatlas.loss import Loss
 from lossatlas.model_report.measurements import Subject
+from lossatlas.module_state import Norm
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def _identity(title: str, subject: Subject) -> dict[str, Any]:
         "settings": dataclasses.asdict(subject.settings),
         "device": subject.theta.device.type,
         "attributes": subject.loss.attrs,
+        "batch_norms": sum(isinstance(part, Norm) for part in subject.loss.module.modules()),
         "weights": {name: _digest(theta) for name, theta in points.items()},
         "values": {split: _values(loss, subject.theta) for split, loss in subject.losses.items()},
         "examples": {split: loss.examples for split, loss in subject.losses.items()},
