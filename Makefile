@@ -61,7 +61,7 @@ wheel: install
 # curvlinops wants, asks for a torchvision that it does not import and that fits no CPU build of torch).
 # torch is pinned exactly; see CONTRIBUTING.md before changing it.
 lock:
-	$(BIN)/python -m pip freeze --exclude-editable --all | grep -vE '^(pip|setuptools)==' | sed 's/+cpu$$//' > requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable --all | grep -vE '^pip==' | sed 's/+cpu$$//' > requirements.lock
 
 clean:
 	rm -rf .venv dist
