@@ -18,7 +18,7 @@ from lossatlas.errors import FAILED, INTERRUPTED, UNUSABLE, InputError, WorkersD
 from lossatlas.model_report.commands import Check, Probe
 
 OF_A_STUDY = ("run", "report", "list", "show")
-STUDY_NEEDS = ("filelock", "PIL", "pydantic", "sklearn", "typst")
+STUDY_NEEDS = ("filelock", "PIL", "pydantic", "sklearn", "threadpoolctl", "typst")
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -98,4 +98,4 @@ def duration(seconds: float) -> str:
     ('7 s', '3 min 7 s')
     """
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s" if rest or not seconds else "under 1 s"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

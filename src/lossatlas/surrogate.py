@@ -20,6 +20,7 @@ CURVE, SURFACE, SMALL_SURFACE = (9, 4, 6), (9, 24, 24), (7, 12, 12)
 SMALL = 500  # nodes of a whole grid, below which fewer have to do
 MOST = 0.4  # of the grid: beyond that it is measured as a whole
 SAFETY = 1.5  # 1 holds for 19 of 20 surfaces of small trained networks, 1.5 for as many sums of waves and ridges
+LOG_TOL = 2.0  # how much coarser a logarithm may be than a value, each of its own range
 FACTOR = 5.0  # positive values that span more are represented by their logarithm, as they are drawn
 
 
@@ -49,7 +50,7 @@ def fill(evaluate: Evaluate, axes: Sequence[np.ndarray], *, smooth: Sequence[boo
     Starts from a coarse grid that is denser near the edges and adds nodes where two polyharmonic splines (r⁵ and r³)
     disagree most, until the nodes that were just added had been predicted to within `tol` of the range, and so had
     fresh random ones. Positive quantities that span more than a factor of 5 are represented by their logarithm, and
-    must then be right to within `tol` of the range of the logarithm too. Quantities that are not smooth, such as an
+    must then be right to within 2 `tol` of the range of the logarithm too. Quantities that are not smooth, such as an
     accuracy, are interpolated linearly (r¹) from the same nodes, and have no say in where to measure.
 
     A grid with a value that is not finite, or one that would take more than 40 % of its nodes, is measured as a whole.
@@ -130,7 +131,7 @@ class _Filling:
         with np.errstate(invalid="ignore", divide="ignore"):
             error = np.abs(got - predicted[rows])
             relative = error / self.ranges()
-            logs = np.abs(np.log(got) - np.log(predicted[rows])) / self.log_ranges()
+            logs = np.abs(np.log(got) - np.log(predicted[rows])) / (LOG_TOL * self.log_ranges())
         relative = np.where(self.logs(), np.maximum(relative, logs), relative)[:, self.smooth]
         return error.max(0), float(np.max(relative, initial=0.0))
 
@@ -156,7 +157,7 @@ class _Filling:
         """Nodes where the two splines disagree most, at a distance from each other."""
         with np.errstate(invalid="ignore", divide="ignore"):
             doubt = np.abs(fine - coarse) / self.ranges()
-            logs = np.abs(np.log(fine) - np.log(coarse)) / self.log_ranges()
+            logs = np.abs(np.log(fine) - np.log(coarse)) / (LOG_TOL * self.log_ranges())
         doubt = np.where(self.logs(), np.maximum(doubt, logs), doubt)[:, self.smooth].max(1)
         doubt[self.taken] = -1
         apart = (1.2 / len(self.order) ** (1 / len(self.axes))) ** 2

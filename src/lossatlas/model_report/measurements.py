@@ -48,7 +48,7 @@ from lossatlas.probes.trajectory_plane import trajectory_plane
 Pages = Iterator[tuple[str, Figure]]
 
 EXACT_BELOW = 2_000_000  # parameters: curvature of larger models is measured in their own precision
-TYPICAL_NODES = 180  # that the surface of a trained network took on the average (docs/architecture.md)
+TYPICAL_NODES = 160  # that the surface of a trained network took on the average (docs/architecture.md)
 PRODUCTS_PER_PAIR = 4  # of Hessian and vector, to the usual tolerance: between 2 and 6 on trained networks
 
 

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from lossatlas.errors import WorkersDied
 from lossatlas.progress import Progress
@@ -76,6 +77,7 @@ def run_jobs(pool: ProcessPoolExecutor, jobs: Iterable[Job], progress: Progress,
 
 def _initialize(parent: int) -> None:
     torch.set_num_threads(1)
+    threadpool_limits(1)  # numpy's linear algebra has threads of its own
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
