@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 
 Nodes = np.ndarray  # (m, d) of int: which value along each axis
 Evaluate = Callable[[Nodes], np.ndarray]  # (m, d) -> (m, v): v quantities at m nodes
@@ -209,8 +210,9 @@ def _spline(kernel: np.ndarray, order: np.ndarray, places: np.ndarray, data: np.
     system[:size, size:] = terms[order]
     system[size:, :size] = terms[order].T
     right = np.concatenate([data, np.zeros((extra, data.shape[1]))])
-    weights = np.linalg.solve(system, right)
-    return kernel @ weights[:size] + terms @ weights[size:]
+    # By torch: numpy's linear algebra has threads of its own, which fight those that evaluate the loss.
+    weights = torch.linalg.solve(*map(torch.from_numpy, (system, right)))
+    return (torch.from_numpy(kernel) @ weights[:size] + torch.from_numpy(terms) @ weights[size:]).numpy()
 
 
 def _polynomial(places: np.ndarray, degree: int) -> np.ndarray:
