@@ -39,6 +39,8 @@ def write_page(setting: Setting, page: Path) -> list[str]:
         return missing
     save_figure(list(there.values()), page.parent / "images" / "benchmarks.png")
     parts = [HEAD.format(repeats=setting.effort.repeats), _summary(list(there.values()))]
+    if missing:
+        parts.append(_wrapped(f"Not measured yet: {', '.join(missing)}.") + "\n")
     for table in TABLES.values():
         found = [record for (name, _), record in there.items() if name == table.name]
         if found:
