@@ -24,7 +24,11 @@ def match_neurons(layout: Layout, reference: Tensor, theta: Tensor) -> Tensor:
 
 
 def permute_neurons(layout: Layout, theta: Tensor, permutation: Tensor) -> Tensor:
-    """θ of the same function with its hidden neurons in another order, `(P,)`."""
+    """θ of the same function with its hidden neurons in another order, `(P,)`.
+
+    That holds where nothing but θ belongs to single neurons: buffers, such as the statistics of a
+    `BatchNorm(affine=False)` between the layers, are not seen here and stay in their order.
+    """
     _check(layout)
     if theta.ndim != 1:
         raise ValueError(f"θ has shape {tuple(theta.shape)}: wanted one point, ({layout.size},)")
