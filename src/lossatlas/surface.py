@@ -78,7 +78,8 @@ def sample_grid(
     """Loss and metrics on the grid of the named axes, measured at as few nodes as the loss takes (`surrogate.fill`).
 
     The loss, of every split, is right to within about `tol` of its range, and where it is positive and spans more than
-    a factor of 5, its logarithm too. `exact` measures every node; so is a grid that cannot be interpolated.
+    a factor of 5, its logarithm to within twice that. `exact` measures every node; so is a grid that cannot be
+    interpolated.
 
     Args:
         place: coordinates `(n, d)` on the axes -> the points there.

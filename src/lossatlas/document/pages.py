@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+from lossatlas.figures import interactive
 from lossatlas.files import write_bytes, write_text
 
 ASSETS = "assets"
@@ -46,8 +47,6 @@ def write_assets(assets: Path, *packages: str) -> list[Path]:
 
     A page reads plotly only when a surface is wanted.
     """
-    from lossatlas.figures import interactive  # plotly takes a second to import
-
     found = {}
     for package in ("lossatlas.document", *packages):
         own = resources.files(package) / "assets"

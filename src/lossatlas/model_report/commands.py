@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from lossatlas.check import describe, run_checks
 from lossatlas.errors import FAILED, FINISHED
 from lossatlas.model_report.settings import PROBES, Name, Settings
 
@@ -35,11 +36,12 @@ class Probe:
     settings: Annotated[Settings, tyro.conf.arg(name="")] = DEFAULTS
 
     def __call__(self, console: Console) -> int:
-        from lossatlas.model_report.run import probe  # torch and matplotlib take seconds to import
+        from lossatlas.model_report.run import probe  # matplotlib and plotly take a second to import
 
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: console.print(f"note: {message}", highlight=False, markup=False)
-            return FINISHED if probe(self, console) else FAILED
+            done = probe(self.problem, self.out, self.probes, self.settings, device=self.device, console=console)
+            return FINISHED if done else FAILED
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,6 @@ class Check:
     """Of the models that are checked."""
 
     def __call__(self, console: Console) -> int:
-        from lossatlas.check import describe, run_checks  # torch takes seconds to import
-
         failed = total = 0
         for check in run_checks(self.device, self.dtype):
             console.print(describe(check), highlight=False, markup=False)

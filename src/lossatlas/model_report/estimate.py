@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +42,7 @@ def measure_costs(subject: Subject, wanted: Sequence[Measurement]) -> Costs:
     return Costs(evaluation, product)
 
 
-def _seconds(work) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     """Of one call, after one that does what only the first call does."""
     work()
     start, calls = time.perf_counter(), 0

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from lossatlas.document.numbers import loss_text
-from lossatlas.model_report.commands import Probe
 from lossatlas.model_report.estimate import Costs, measure_costs
 from lossatlas.model_report.folder import Folder
 from lossatlas.model_report.measure import TickingLoss, draw, measure, missing
 from lossatlas.model_report.measurements import Measurement, Subject, measurements
 from lossatlas.model_report.problem import load_problem
+from lossatlas.model_report.settings import Name, Settings
 from lossatlas.model_report.write import write_report
 from lossatlas.progress import Progress, duration
 
 
-def probe(command: Probe, console: Console) -> bool:
-    """Do what a command asks for; whether all of it worked. Raises InputError for what cannot be used."""
-    problem = load_problem(command.problem)
-    losses = problem.losses(TickingLoss, device=command.device)
+def probe(
+    address: str,
+    out: Path,
+    probes: tuple[Name, ...],
+    settings: Settings,
+    *,
+    device: str | None,
+    console: Console,
+) -> bool:
+    """Do what is asked for, or what is missing of it; whether all of it worked.
+
+    Raises InputError for what cannot be used.
+    """
+    problem = load_problem(address)
+    losses = problem.losses(TickingLoss, device=device)
     first = next(iter(losses.values()))
-    subject = Subject(losses, problem.trajectory(first), problem.others(first), command.settings)
-    folder = Folder(command.out)
+    subject = Subject(losses, problem.trajectory(first), problem.others(first), settings)
+    folder = Folder(out)
     folder.claim(problem.title, subject)
     console.print(
         f"{problem.title}: {first.layout.size:,} parameters, "
@@ -32,7 +44,7 @@ def probe(command: Probe, console: Console) -> bool:
                     for split, loss in losses.items()),
         highlight=False,
     )  # fmt: skip
-    wanted, lacking = measurements(subject, command.probes)
+    wanted, lacking = measurements(subject, probes)
     for name, why in lacking.items():
         console.print(f"left out: {name} {why}", highlight=False, markup=False)
     todo = missing(folder, wanted)
@@ -41,7 +53,7 @@ def probe(command: Probe, console: Console) -> bool:
         costs = measure_costs(subject, todo)
         _announce(todo, costs, console)
     progress = Progress(console)
-    account = measure(folder, wanted, costs, command.settings, len(losses), progress)
+    account = measure(folder, wanted, costs, settings, len(losses), progress)
     draw(folder, wanted, problem.title, progress)
     write_report(folder, wanted, lacking)
     for name, why in account.failures.items():
