@@ -33,10 +33,12 @@ def an_axis_that_misses_the_centre(patch):
 
 
 def a_transposed_grid(patch):
-    of = Affine.__getitem__
-    patch.setattr(
-        Affine, "__getitem__", lambda self, i: of(dataclasses.replace(self, coordinates=self.coordinates.flip(1)), i)
-    )
+    write = Affine.write
+
+    def swapped(self, index, out):
+        return write(dataclasses.replace(self, coordinates=self.coordinates.flip(1)), index, out)
+
+    patch.setattr(Affine, "write", swapped)
 
 
 def orthogonalization_that_forgets_to_divide_by_the_norm(patch):

@@ -75,6 +75,50 @@ def test_the_stated_error_holds_on_nineteen_surfaces_of_twenty():
     assert np.mean(held) >= 0.95
 
 
+def test_a_rough_function_saves_nodes_and_the_stated_error_holds():
+    """Above a function that differs by a few smooth percent, on surfaces drawn at random."""
+    rng = np.random.default_rng(6)
+    held, counts, alone = [], [], []
+    for _ in range(40):
+        waves, bends, shift = rng.normal(size=(4, 2)), rng.normal(size=(3, 3)), rng.normal(size=3)
+
+        def surface(x, y, waves=waves, bends=bends):
+            smooth = sum(np.cos(2 * a * x + 2 * b * y) for a, b in waves)
+            return 5 + smooth + sum(np.maximum(0, a * x + b * y + c / 2) for a, b, c in bends)
+
+        def close(x, y, surface=surface, shift=shift):
+            return surface(x, y) * (1 + 0.03 * np.sin(shift[0] * x + shift[1] * y + shift[2]))
+
+        whole, evaluate, _ = on_grid(surface)
+        _, rough, asked_roughly = on_grid(close)
+        filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01, rough=rough)
+        held.append(np.abs(filled.values - whole).max() <= filled.error[0])
+        counts.append(int(filled.measured.sum()))
+        alone.append(int(fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01).measured.sum()))
+        assert np.array_equal(filled.values[0][filled.measured], whole[0][filled.measured])
+        assert filled.rough_nodes == sum(map(len, asked_roughly))
+        assert len(np.unique(np.concatenate(asked_roughly), axis=0)) == filled.rough_nodes
+    assert np.mean(held) >= 0.95
+    assert np.mean(counts) < np.mean(alone) / 2
+
+
+@pytest.mark.parametrize("wrong", [lambda x, y: 0 * x, lambda x, y: np.sin(9 * x + 7 * y), lambda x, y: x / 0.0])
+def test_a_rough_function_that_is_wrong_costs_nodes_and_no_accuracy(wrong):
+    whole, evaluate, _ = on_grid(valley)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        _, rough, _ = on_grid(wrong)
+    filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01, rough=rough)
+    assert np.abs(filled.values - whole).max() < 0.03 * np.ptp(whole)
+
+
+def test_a_curve_above_a_rough_one():
+    whole, evaluate, asked = on_grid(lambda x: np.exp(3 * x) + np.abs(x), axes=(AXIS,))
+    _, rough, _ = on_grid(lambda x: 1.02 * np.exp(3 * x) + np.abs(x), axes=(AXIS,))
+    filled = fill(evaluate, (AXIS,), smooth=[True], tol=0.01, rough=rough)
+    assert np.abs(filled.values - whole).max() < 0.02 * np.ptp(whole)
+    assert sum(map(len, asked[:])) < 16
+
+
 def test_a_loss_over_decades_is_right_on_a_log_axis_too():
     whole, evaluate, _ = on_grid(lambda x, y: np.exp(4 * np.sin(2 * x) + 3 * y**2 - 4))
     filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any, Self
 
 import torch
@@ -28,18 +29,35 @@ class Batches:
     ) -> None:
         self._kept, self._device, self._dtype, self._budget = kept, device, dtype, budget
         self.rows = [rows_of(batch) for batch in kept]
-        if sum(tensor.nbytes for batch in kept for tensor in tensors_of(batch)) <= budget:
+        self._here = sum(tensor.nbytes for batch in kept for tensor in tensors_of(batch)) <= budget
+        if self._here:
             self._kept = [self._moved(batch) for batch in kept]
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(self._moved, self._kept)
+        return iter(self._kept) if self._here else map(self._moved, self._kept)
 
     def largest(self) -> Batch:
         """The batch with the most examples."""
         return self._moved(self._kept[self.rows.index(max(self.rows))])
+
+    @property
+    def stackable(self) -> bool:
+        """Whether the examples could as well stand in one batch: everywhere the same tree, with a row per example."""
+        kinds = set()
+        for rows, batch in zip(self.rows, self._kept, strict=True):
+            tensors = tensors_of(batch)
+            if any(tensor.ndim == 0 or len(tensor) != rows for tensor in tensors):
+                return False
+            kinds.add(tuple((tensor.shape[1:], tensor.dtype) for tensor in tensors))
+        return len(kinds) == 1
+
+    def taking(self, groups: Sequence[Tensor]) -> Self:
+        """A batch of each group of examples `(n,)`, counted through all batches, which must be `stackable`."""
+        taken = [_take(self._kept, self.rows, rows) for rows in groups]
+        return type(self)(taken, self._device, self._dtype, budget=self._budget)
 
     def to(self, dtype: torch.dtype) -> Self:
         """The same batches with their floating-point tensors in `dtype`."""
@@ -65,12 +83,12 @@ def read(data: Any, batch_size: int | None) -> list[Batch]:
         shuffle = None if isinstance(data, IterableDataset) else False
         batches = list(DataLoader(data, batch_size=batch_size or ROWS, shuffle=shuffle))
     elif isinstance(data, (Tensor, Mapping)) or _is_pair(data):
-        batches = _cut(data, batch_size)
+        batches = cut(data, batch_size)
     elif isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
         if isinstance(data, DataLoader):
             _warn_of_change(data.dataset)
             _warn_of_dropped(data)
-        batches = [part for batch in data for part in _cut(batch, batch_size)]
+        batches = [part for batch in data for part in cut(batch, batch_size)]
     else:
         raise ValueError(
             f"the data are a {type(data).__name__}: wanted a pair (inputs, targets), a mapping of tensors, a Dataset, "
@@ -148,8 +166,8 @@ def _is_pair(data: Any) -> bool:
     return isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[1], Tensor)
 
 
-def _cut(batch: Batch, size: int | None) -> list[Batch]:
-    """A batch in pieces of `size` examples, the last one ragged."""
+def cut(batch: Batch, size: int | None) -> list[Batch]:
+    """A batch in pieces of `size` examples, the last one ragged; ValueError where a tensor has other rows."""
     rows = rows_of(batch)
     if size is None or rows <= size:
         return [batch]
@@ -160,6 +178,14 @@ def _cut(batch: Batch, size: int | None) -> list[Batch]:
         return map_tensors(lambda tensor: tensor[start : start + size], batch)
 
     return [piece(start) for start in range(0, rows, size)]
+
+
+def _take(batches: Sequence[Batch], counts: Sequence[int], rows: Tensor) -> Batch:
+    starts = [0, *accumulate(counts)]
+    places = [rows[(rows >= a) & (rows < b)] - a for a, b in pairwise(starts)]
+    columns = zip(*map(tensors_of, batches), strict=True)
+    taken = (torch.cat([t[i.to(t.device)] for t, i in zip(column, places, strict=True)]) for column in columns)
+    return map_tensors(lambda _: next(taken), batches[0])
 
 
 def _warn_of_dropped(loader: DataLoader) -> None:

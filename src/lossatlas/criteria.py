@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -153,6 +153,13 @@ class Averaging:
             weights, divisors,
             "sum" if summed else "weigh_by" if callable(weigh_by) else "examples" if by_rows else "tokens",
         )  # fmt: skip
+
+    def of_samples(self, sizes: Sequence[int], populations: Sequence[int]) -> Averaging:
+        """The same for batches of so many examples that stand for so many: weighted by examples, or summed."""
+        weights = torch.tensor(populations, dtype=torch.float64)[:, None].repeat(1, self.weights.shape[1])
+        if self.weighted_by == "sum":
+            weights[:, 0] /= torch.tensor(sizes)
+        return Averaging(weights, self.divisors, self.weighted_by)
 
 
 def needs_target(criterion: Criterion, weigh_by: WeighBy | None) -> bool:

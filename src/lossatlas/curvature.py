@@ -171,6 +171,6 @@ class _BytesMade(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for value in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(value, Tensor) and not value._is_view():
+            if isinstance(value, Tensor) and not func.is_view:
                 self.bytes += value.numel() * value.element_size()
         return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lossatlas.given import check_generator
+from lossatlas.inner import inner
 from lossatlas.parameters import Layout
 
 Normalization = Literal["filter", "layer", "none"]
@@ -117,17 +119,19 @@ def orthogonalize(directions: Tensor) -> Tensor:
 
     Raises ValueError when a direction lies in the span of those before it.
     """
-    turned = directions.to(torch.float64, copy=True)  # in place from here on: a large network has room for few copies
-    norms = turned.norm(dim=-1, keepdim=True)
+    turned = directions.clone()  # in place from here on: a large network has room for few copies
+    norms = [_norm(row) for row in turned]
     for index, rest in enumerate(turned):
-        norm = rest.norm()
         for _ in range(2):  # once more, for what rounding left behind
             for unit in turned[:index]:
-                rest -= (rest @ unit) * unit
-        if norm == 0 or rest.norm() < 1e-6 * norm:
+                rest.sub_(unit, alpha=float(inner(rest, unit)))
+        left = _norm(rest)
+        if left <= 1e-6 * norms[index]:
             raise ValueError(f"direction {index} is zero or parallel to those before it: wanted independent ones")
-        rest /= rest.norm()
-    return turned.mul_(norms).to(directions.dtype)
+        rest.div_(left)
+    for row, norm in zip(turned, norms, strict=True):
+        row.mul_(norm)
+    return turned
 
 
 def orthogonalize_by_tensor(layout: Layout, directions: Tensor) -> Tensor:
@@ -139,18 +143,21 @@ def orthogonalize_by_tensor(layout: Layout, directions: Tensor) -> Tensor:
 
     Raises ValueError when a direction lies in the span of those before it.
     """
-    turned = directions.to(torch.float64, copy=True)
+    turned = directions.clone()
     for part in layout.unflatten(turned).values():
         flat = part.view(len(directions), -1)
         if flat.shape[1] >= len(directions) and bool(flat.any(-1).all()):
             flat.copy_(orthogonalize(flat))
-    return orthogonalize(turned).to(directions.dtype)
+    return orthogonalize(turned)
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
     """Cosine of the angle between two directions, computed in float64."""
-    a, b = a.double(), b.double()
-    return float(a @ b / (a.norm() * b.norm()))
+    return float(inner(a, b)) / (_norm(a) * _norm(b))
+
+
+def _norm(vector: Tensor) -> float:
+    return math.sqrt(float(inner(vector, vector)))
 
 
 def principal_directions(points: Tensor, origin: Tensor, count: int = 2) -> tuple[Tensor, Tensor]:

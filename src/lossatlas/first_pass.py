@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
-from lossatlas.batches import Batch, describe, tensors_of
-from lossatlas.criteria import Measure, name_of
+from lossatlas.batches import Batch, cut, describe, tensors_of
+from lossatlas.criteria import Averaging, Measure, WeighBy, name_of
 from lossatlas.module_state import ModuleState, plain_transformer, untouched_randomness, versions, written
 from lossatlas.parameters import Layout
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a pass of one batch at one point takes."""
+
+    bytes: int  # of the largest activation
+    operations: int  # floating-point ones, of matrix products and convolutions
+
+    def times(self, share: float) -> Cost:
+        return Cost(math.ceil(self.bytes * share), math.ceil(self.operations * share))
+
+
 @torch.no_grad()
-def first_pass(state: ModuleState, batch: Batch, measure: Measure) -> int:
-    """Bytes of the largest activation of one point; `state` knows afterwards what a pass does to its buffers.
+def first_pass(state: ModuleState, batch: Batch, measure: Measure) -> Cost:
+    """What a pass costs; `state` knows afterwards what a pass does to its buffers.
 
     Two forward passes of one batch, with the module's own weights.
 
@@ -44,7 +57,29 @@ def first_pass(state: ModuleState, batch: Batch, measure: Measure) -> int:
                 f"same batch and weights{_noisy(state, batch)}: a landscape wants a function of θ; switch off what is "
                 "random in eval mode (F.dropout with training=True?)"
             )
-    return seen.bytes
+    return Cost(seen.bytes, seen.operations)
+
+
+@torch.no_grad()
+def divisible(
+    state: ModuleState, batch: Batch, measure: Measure, size: int, weigh_by: WeighBy | None, *, summed: bool
+) -> bool:
+    """Whether a batch in pieces of `size` examples has the same loss and metrics, up to the rounding of their sums.
+
+    Not so where examples see each other: a batch's own statistics, a contrastive criterion, the root of a mean.
+    """
+    if state.buffers in ("batch", "re-estimated") or torch.finfo(state.coarsest).bits < 32:
+        return False
+    try:
+        pieces = cut(batch, size)
+        outputs = [state.call(piece) for piece in pieces]
+        values = torch.stack([measure(*given) for given in outputs]).cpu()
+        averaging = Averaging.of(pieces, [target for _, target in outputs], measure, weigh_by, summed)
+    except Exception:  # whatever a module or criterion that wants its batches as they are raises
+        return False
+    joined = (values * averaging.weights).sum(0) / averaging.divisors
+    rounding = 30 * torch.finfo(state.coarsest).eps
+    return torch.allclose(joined, measure(*state.call(batch)).cpu(), rtol=rounding, atol=0)
 
 
 def _watched(state: ModuleState, batch: Batch, measure: Measure) -> tuple[Tensor, _Watch]:
@@ -105,17 +140,20 @@ def _noisy(state: ModuleState, batch: Batch) -> str:
 
 
 class _Watch(TorchDispatchMode):
-    """Sees every operation inside the block: the largest tensor made, in bytes, and whether attention is fused."""
+    """Sees every operation inside the block: the largest tensor made, the work, and whether attention is fused."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes = 0
+        self.bytes = self.operations = 0
         self.attention = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.attention |= "scaled_dot_product" in str(func)
         out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.operations += count(*args, **(kwargs or {}), out_val=out)
         for value in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and not func.is_view:  # a transposed weight is no activation
                 self.bytes = max(self.bytes, value.numel() * value.element_size())
         return out

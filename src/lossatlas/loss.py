@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from lossatlas.batches import Batch, Batches, read
+from lossatlas.batches import Batch, Batches, cut, read
 from lossatlas.between import Between
 from lossatlas.criteria import (
     Averaging,
@@ -27,11 +27,13 @@ from lossatlas.criteria import (
     supervised,
     target_of,
 )
-from lossatlas.first_pass import first_pass, warn_of_numbers
+from lossatlas.first_pass import Cost, divisible, first_pass, warn_of_numbers
 from lossatlas.given import check_kinds, check_recording
 from lossatlas.module_state import Buffers, ModuleState, Point, private_copy, untouched_randomness
 from lossatlas.parameters import Layout
+from lossatlas.paths import Affine, Segment
 from lossatlas.penalty import Penalty
+from lossatlas.sampling import hardness, strata
 from lossatlas.stacked import Stacked
 
 __all__ = ["Batch", "Loss", "Points", "accuracy"]
@@ -39,6 +41,8 @@ __all__ = ["Batch", "Loss", "Points", "accuracy"]
 # Bytes of the largest activation in one chunk of points. Beyond a few MiB the activations fall out of the
 # cache and a point costs more, not less: see docs/architecture.md for the measurement.
 CHUNK_BYTES = 4 * 2**20
+PIECE_BYTES = 2 * 2**20  # the same for a piece of a batch: 4x250 on 20,480 examples at once takes twice as long
+PIECE_ROWS = 512  # at least, since every piece reads all weights again
 GPU_CHUNK_BYTES = 256 * 2**20  # a GPU wants large kernels; not measured
 
 
@@ -83,7 +87,7 @@ class Loss:
         self.attrs = dict(attrs)  # what a result says about the loss that it was measured on
         self._state, self._data, self._measure, self._averaging, self._memory = state, data, measure, averaging, memory
         self._stacked = Stacked(state, data, measure, averaging)
-        self._largest: int | None = None  # bytes of one point's largest activation
+        self._known: Cost | None = None  # of the largest batch
 
     @classmethod
     def of(
@@ -126,7 +130,8 @@ class Loss:
                 point (one more pass). Derivatives hold interpolated and re-estimated ones fixed.
             between: for "interpolated", two models or more, or their state dicts: each has its own statistics at its
                 own weights (`layout.theta_of`), and between them they are linear in θ; see `between.Between`.
-            batch_size: larger batches are cut, for less memory.
+            batch_size: larger batches are cut, for less memory. On a CPU they are anyway, to pieces that stay in its
+                cache, where that leaves the loss and the metrics as they are.
             reduction: "mean" or "sum" over a batch; read from the criterion where it says, and else found by giving it
                 the same batch twice.
             weigh_by: what batch means are weighted by: "examples"; "tokens", targets that are not `ignore_index` (or
@@ -159,8 +164,13 @@ class Loss:
             place = next(state.module.parameters()).device
             measure = measure.to(place)
             kept = Batches(batches, place, budget=_budget(memory, place))
-            largest = first_pass(state, kept.largest(), measure)
+            cost = first_pass(state, kept.largest(), measure)
             summed = said == "sum" or (said is None and _adds_up(state, kept.largest(), measure))
+            most, rows = _rows_in_cache(cost, max(kept.rows), place), max(kept.rows)
+            if most < rows and divisible(state, kept.largest(), measure, most, weigh_by, summed=summed):
+                batches = [piece for batch in batches for piece in cut(batch, most)]
+                kept = Batches(batches, place, budget=_budget(memory, place))
+                cost = cost.times(most / rows)
             if forward is None or not needs_target(measure.criterion, weigh_by):
                 targets = [target_of(batch) if forward is None else None for batch in batches]
             else:  # only a pass over the data tells
@@ -168,7 +178,7 @@ class Loss:
             averaging = Averaging.of(batches, targets, measure, weigh_by, summed)
         attrs = {"buffers": buffers, "weighted_by": averaging.weighted_by, **_choices(params, terms, models)}
         loss = cls(state, kept, measure, averaging, terms, memory, attrs)
-        loss._largest = largest
+        loss._known = cost
         warn_of_numbers(layout, loss.theta, state.coarsest)
         return loss
 
@@ -180,6 +190,27 @@ class Loss:
         measure = self._measure.to(self.theta.device, dtype)
         data = self._data.to(dtype)
         return type(self)(state, data, measure, self._averaging, self.penalty, self._memory, self.attrs)
+
+    def subset(self, examples: int, *, at: Tensor, generator: torch.Generator) -> Self | None:
+        """An estimate of the loss from so many of its examples, a fixed sample: a function of θ like the loss itself.
+
+        A quarter are the hardest ones at the point `at` `(P,)`, the others are drawn from the rest (`sampling.strata`).
+        None where examples cannot be told apart, weigh unequally, or share the statistics of their batch.
+        """
+        if (
+            self._averaging.weighted_by not in ("examples", "sum")
+            or self._state.buffers in ("batch", "re-estimated")
+            or not self._data.stackable
+        ):
+            return None
+        with self._state.at(at.to(self.theta)), self._state.with_buffers(self._state.statistics(at, self._data)):
+            values = hardness(self._state, self._data, self._measure.criterion)
+        drawn = strata(values, self.examples, examples, generator)
+        data = self._data.taking([stratum.rows for stratum in drawn])
+        averaging = self._averaging.of_samples(data.rows, [stratum.population for stratum in drawn])
+        some = type(self)(self._state, data, self._measure, averaging, self.penalty, self._memory, self.attrs)
+        some._known = self._cost.times(max(data.rows) / max(self._data.rows))
+        return some
 
     @property
     def module(self) -> nn.Module:
@@ -217,8 +248,10 @@ class Loss:
         total = torch.zeros(len(points), len(self.names), dtype=torch.float64)
         measured = len(self._measure.names)
         chunk = self.chunk
+        made = None
         for start in range(0, len(points), chunk):
-            stack = points[start : start + chunk].to(self.theta)  # (m, P)
+            made = _points(points, slice(start, start + chunk), made)
+            stack = made.to(self.theta)  # (m, P)
             rows = total[start : start + chunk]
             rows[:, :measured] = self._stacked(stack, chunk) / self._averaging.divisors
             if self.penalty:
@@ -264,9 +297,18 @@ class Loss:
     @property
     def chunk(self) -> int:
         """Points evaluated at once, from the largest activation of one point."""
-        if self._largest is None:
-            self._largest = first_pass(self._state, self._data.largest(), self._measure)
-        return max(1, _budget(self._memory, self.theta.device) // max(self._largest, 4 * self.layout.size))
+        return max(1, _budget(self._memory, self.theta.device) // max(self._cost.bytes, 4 * self.layout.size))
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations of one evaluation, those of matrix products and convolutions."""
+        return self._cost.operations * self.examples / max(self._data.rows)
+
+    @property
+    def _cost(self) -> Cost:
+        if self._known is None:
+            self._known = first_pass(self._state, self._data.largest(), self._measure)
+        return self._known
 
     def _batch_outputs(self, theta: Point) -> Iterator[tuple[Any, Callable[[Any], Tensor], int]]:
         check_recording()
@@ -291,6 +333,19 @@ class Loss:
         point = self._flat(theta).detach().to(self.theta)
         with self._state.at(point):
             return self._state.statistics(point, self._data)
+
+
+def _points(points: Points, index: slice, old: Tensor | None) -> Tensor:
+    """A slice of the points, where that can be done in the memory of the one before: getting fresh memory for a large
+    θ from the system takes three times as long as computing it."""
+    if old is None or not isinstance(points, Segment | Affine) or len(old) != len(range(len(points))[index]):
+        return points[index]
+    return points.write(index, old)
+
+
+def _rows_in_cache(cost: Cost, rows: int, device: torch.device) -> int:
+    """Examples of a batch whose activations stay in the cache, of the `rows` that cost so much."""
+    return max(PIECE_ROWS, rows * PIECE_BYTES // cost.bytes) if device.type == "cpu" and cost.bytes else rows
 
 
 def _budget(memory: int | None, device: torch.device) -> int:

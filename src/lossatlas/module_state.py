@@ -97,14 +97,28 @@ class ModuleState:
     @contextmanager
     def at(self, theta: Tensor) -> Iterator[None]:
         """While it lasts, the copy's parameters are views of θ `(P,)`."""
-        held = {name: parameter.data for name, parameter in self._parameters.items()}
-        try:
-            for name, tensor in self._named(theta.detach()).items():
-                self._parameters[name].data = tensor
+        with self.walking(theta[None]) as rows:
+            next(rows)
             yield
+
+    @contextmanager
+    def walking(self, stack: Tensor) -> Iterator[Iterator[Tensor]]:
+        """The rows of a stack `(m, P)`; the copy's parameters are views of the one that was given last."""
+        parameters = list(self._parameters.values())
+        held = [parameter.data for parameter in parameters]
+
+        def rows() -> Iterator[Tensor]:
+            columns = [tensor.unbind() for tensor in self._named(stack.detach()).values()]
+            for theta, *tensors in zip(stack, *columns, strict=True):
+                for parameter, tensor in zip(parameters, tensors, strict=True):
+                    parameter.data = tensor
+                yield theta
+
+        try:
+            yield rows()
         finally:
-            for name, tensor in held.items():
-                self._parameters[name].data = tensor
+            for parameter, tensor in zip(parameters, held, strict=True):
+                parameter.data = tensor
 
     def call(self, batch: Batch) -> tuple[Any, Any]:
         """Output and target with the parameters that the copy holds."""

@@ -34,7 +34,11 @@ class Segment:
         return len(self.alpha)
 
     def __getitem__(self, index: slice) -> Tensor:
-        return torch.lerp(self.start, self.end, self.alpha[index, None].to(self.start))
+        return self.write(index, None)
+
+    def write(self, index: slice, out: Tensor | None) -> Tensor:
+        """The points of a slice, into memory that is there."""
+        return torch.lerp(self.start, self.end, self.alpha[index, None].to(self.start), out=out)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,11 @@ class Affine:
         return len(self.coordinates)
 
     def __getitem__(self, index: slice) -> Tensor:
-        return torch.addmm(self.origin, self.coordinates[index].to(self.basis), self.basis)
+        return self.write(index, None)
+
+    def write(self, index: slice, out: Tensor | None) -> Tensor:
+        """The points of a slice, into memory that is there."""
+        return torch.addmm(self.origin, self.coordinates[index].to(self.basis), self.basis, out=out)
 
 
 def centered(radius: float, steps: int) -> Tensor:

@@ -67,11 +67,13 @@ class Stacked:
         return sums
 
     def _looped(self, stack: Tensor) -> Tensor:
-        return torch.stack([self._single(theta) for theta in stack])
+        with self._state.walking(stack) as rows:
+            return torch.stack([self._single(theta) for theta in rows])
 
     def _single(self, theta: Tensor) -> Tensor:
+        """The sums at the point θ that the module holds."""
         state = self._state
-        with state.at(theta), state.with_buffers(state.statistics(theta, self._data)):
+        with state.with_buffers(state.statistics(theta, self._data)):
             return self._sum(lambda batch: self._measure(*state.call(batch)))
 
     def _functional(self, theta: Tensor, batch: Batch) -> Tensor:
@@ -79,8 +81,8 @@ class Stacked:
 
     def _sum(self, values: Callable[[Batch], Tensor]) -> Tensor:
         """Σ weight · value over batches, `(..., names)`; a batch of weight 0 counts nothing, whatever its value."""
-        total = torch.zeros(len(self._measure.names), dtype=torch.float64)
+        shares = []
         for weight, batch in zip(self._weights, self._data, strict=True):
             share = values(batch).to("cpu", torch.float64) * weight
-            total = total + (share if self._all_count else torch.where(weight == 0, 0.0, share))
-        return total
+            shares.append(share if self._all_count else torch.where(weight == 0, 0.0, share))
+        return sum(shares[1:], start=shares[0])

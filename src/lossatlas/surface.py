@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from lossatlas.fidelity import coarse_products, rough_losses
 from lossatlas.loss import Loss, Points
 from lossatlas.results import UNITS
 from lossatlas.surrogate import Filled, fill
@@ -17,6 +19,7 @@ Losses = Loss | Mapping[str, Loss]
 
 SMOOTH = ("loss", "penalty", "objective")  # metrics may have steps
 SURFACE_TOL = 0.01  # of a surface's range
+LARGE = 500  # nodes of a grid, from which two fidelities are thought of
 
 
 def by_split(losses: Losses) -> dict[str, Loss]:
@@ -93,17 +96,21 @@ def sample_grid(
     named = by_split(losses)
     first = next(iter(named.values()))
 
-    def evaluate(nodes: np.ndarray) -> np.ndarray:
-        coordinates = np.stack([axis[nodes[:, k]] for k, axis in enumerate(values)], -1)
-        points = place(torch.from_numpy(coordinates))
-        return np.stack([v.numpy() for loss in named.values() for v in loss.evaluate(points).values()], -1)
+    def at(nodes: np.ndarray) -> Points:
+        return place(torch.from_numpy(np.stack([axis[nodes[:, k]] for k, axis in enumerate(values)], -1)))
 
+    rough = None
     if exact:
         every = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, len(shape))
-        found = Filled.whole(evaluate(every).T.reshape(-1, *shape), "every node was asked for")
+        found = Filled.whole(_values(named, at(every)).T.reshape(-1, *shape), "every node was asked for")
     else:
         smooth = [name in SMOOTH for loss in named.values() for name in loss.names]
-        found = fill(evaluate, values, smooth=smooth, tol=tol)
+        if math.prod(shape) >= LARGE:
+            rough = rough_losses(named, lambda: place(torch.zeros(1, len(shape), dtype=torch.float64))[:1][0])
+        found = fill(
+            lambda nodes: _values(named, at(nodes)), values, smooth=smooth, tol=tol,
+            rough=None if rough is None else lambda nodes: _coarse_values(rough, at(nodes)),
+        )  # fmt: skip
     quantities = iter(zip(found.values, found.error, strict=True))
     coords = {name: (name, np.asarray(axis), UNITS.get(name, {})) for name, axis in axes.items()}
     parts = {}
@@ -119,6 +126,22 @@ def sample_grid(
         parts[split] = xr.Dataset(variables, coords)
     count = int(found.measured.sum())
     result = join_splits(parts).assign(measured=(tuple(axes), found.measured, UNITS["measured"]))
-    attrs = {"evaluations": count, **first.attrs, "filled": found.reason or f"splines through {count} nodes"}
+    filled = found.reason or f"splines through {count} nodes"
+    attrs = {"evaluations": count, **first.attrs}
+    if rough is not None:
+        attrs |= {"subset": max(loss.examples for loss in rough.values()), "subset_evaluations": found.rough_nodes}
+        if not found.reason:
+            filled += f", and {found.rough_nodes} on a subset of the examples"
+    attrs["filled"] = filled
     lost = int((~np.isfinite(result.loss.values)).sum())
     return result.assign_attrs(attrs | ({"not_finite": lost} if lost else {}))
+
+
+def _values(losses: Mapping[str, Loss], points: Points) -> np.ndarray:
+    """Every quantity of every split, `(m, v)`."""
+    return np.stack([v.numpy() for loss in losses.values() for v in loss.evaluate(points).values()], -1)
+
+
+def _coarse_values(losses: Mapping[str, Loss], points: Points) -> np.ndarray:
+    with coarse_products(sum(loss.operations for loss in losses.values())):
+        return _values(losses, points)

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 import torch
+
+from lossatlas.splines import polyharmonic
 
 Nodes = np.ndarray  # (m, d) of int: which value along each axis
 Evaluate = Callable[[Nodes], np.ndarray]  # (m, d) -> (m, v): v quantities at m nodes
 
 # Nodes of the first grid along each axis, nodes that are added at once, fresh random nodes that measure the error.
 CURVE, SURFACE, SMALL_SURFACE = (9, 4, 6), (9, 24, 24), (7, 12, 12)
+DIFFERENCE = {CURVE: (3, 3, 5), SURFACE: (3, 8, 12), SMALL_SURFACE: (3, 6, 8)}  # from a rough function
 SMALL = 500  # nodes of a whole grid, below which fewer have to do
 MOST = 0.4  # of the grid: beyond that it is measured as a whole
 SAFETY = 1.5  # 1 holds for 19 of 20 surfaces of small trained networks, 1.5 for as many sums of waves and ridges
@@ -39,13 +42,21 @@ class Filled:
     measured: np.ndarray  # (*shape) of bool
     error: np.ndarray  # (v,)
     reason: str
+    rough_nodes: int = 0  # of the rough function, where there was one
 
     @classmethod
     def whole(cls, values: np.ndarray, reason: str) -> Self:
         return cls(values, np.ones(values.shape[1:], bool), np.zeros(len(values)), reason)
 
 
-def fill(evaluate: Evaluate, axes: Sequence[np.ndarray], *, smooth: Sequence[bool], tol: float) -> Filled:
+def fill(
+    evaluate: Evaluate,
+    axes: Sequence[np.ndarray],
+    *,
+    smooth: Sequence[bool],
+    tol: float,
+    rough: Evaluate | None = None,
+) -> Filled:
     """Measure as few nodes of a grid as represent the smooth quantities to within `tol` of their range.
 
     Starts from a coarse grid that is denser near the edges and adds nodes where two polyharmonic splines (r⁵ and r³)
@@ -59,23 +70,60 @@ def fill(evaluate: Evaluate, axes: Sequence[np.ndarray], *, smooth: Sequence[boo
     Args:
         evaluate: nodes `(m, d)` as indices along each axis -> values `(m, v)`.
         axes: one or two arrays of increasing coordinates; the node nearest to 0 on all of them is measured first.
+        rough: a function close to this one, and cheaper. The grid is filled with that first, to `tol` / 2, then with
+            the difference, or that of the logarithms: it is smaller and smoother and takes fewer nodes (control
+            variates; two levels of fidelity). The error is then that of both parts, from nodes of this function.
     """
-    return _Filling(evaluate, axes, np.asarray(smooth), tol).run()
+    if rough is None:
+        return _Filling(evaluate, axes, np.asarray(smooth), tol).run()
+    floor = _Floor(rough, _Filling(rough, axes, np.asarray(smooth), tol / 2).run())
+    usable = floor if np.isfinite(floor.values).all() else None
+    filled = _Filling(evaluate, axes, np.asarray(smooth), tol, usable).run()
+    return replace(filled, rough_nodes=floor.nodes)
+
+
+class _Floor:
+    """A rough function on a whole grid: what is filled above it is the difference from it."""
+
+    def __init__(self, evaluate: Evaluate, found: Filled) -> None:
+        self.evaluate, self.found = evaluate, found
+        self.values = found.values.reshape(len(found.values), -1).T  # (N, v)
+        self.known = found.measured.reshape(-1)
+        self.positive = self.values.min(0) > 0
+        self.nodes = int(found.measured.sum())
+
+    def at(self, rows: np.ndarray, nodes: Nodes) -> np.ndarray:
+        """Its own values, measured where they were not: a difference from a spline would have that one's error."""
+        values = self.values[rows]
+        new = ~self.known[rows]
+        if new.any():
+            values[new] = self.evaluate(nodes[new])
+            self.nodes += int(new.sum())
+        return values
 
 
 class _Filling:
-    def __init__(self, evaluate: Evaluate, axes: Sequence[np.ndarray], smooth: np.ndarray, tol: float) -> None:
-        self.evaluate, self.axes, self.smooth, self.tol = evaluate, axes, smooth, tol
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        axes: Sequence[np.ndarray],
+        smooth: np.ndarray,
+        tol: float,
+        floor: _Floor | None = None,
+    ) -> None:
+        self.evaluate, self.axes, self.smooth, self.tol, self.floor = evaluate, axes, smooth, tol, floor
         self.shape = tuple(len(axis) for axis in axes)
         surface = SURFACE if math.prod(self.shape) >= SMALL else SMALL_SURFACE
-        self.start, self.batch, self.checks = CURVE if len(axes) == 1 else surface
+        sizes = CURVE if len(axes) == 1 else surface
+        self.start, self.batch, self.checks = sizes if floor is None else DIFFERENCE[sizes]
         self.every = np.stack(np.meshgrid(*map(np.arange, self.shape), indexing="ij"), -1).reshape(-1, len(axes))
         scaled = [_scaled(axis) for axis in axes]
         self.places = np.stack([axis[self.every[:, k]] for k, axis in enumerate(scaled)], -1)  # (N, d) in [-1, 1]
         self.taken = np.zeros(len(self.every), bool)
         self.order = np.empty(0, int)  # measured nodes, as rows of `every`
-        self.distances = np.empty((len(self.every), 0))  # of every node from the measured ones
+        self.distances = torch.empty(len(self.every), 0, dtype=torch.float64)  # of every node from the measured ones
         self.values = np.empty((0, len(smooth)))
+        self.floors = np.empty((0, len(smooth)))  # the rough function at the measured nodes
 
     def run(self) -> Filled:
         self.measure(self.first_nodes())
@@ -101,19 +149,20 @@ class _Filling:
         values = fine
         values[self.order] = self.values
         error = SAFETY * (fresh_error + doubtful + disagreement)
+        if self.floor is not None:
+            error = error + self.floor.found.error
         return Filled(values.T.reshape(-1, *self.shape), self.taken.reshape(self.shape), error, "")
 
     def first_nodes(self) -> np.ndarray:
         """A coarse grid, half Chebyshev and half even, and the node at coordinate 0."""
         picks = []
         for axis in self.axes:
-            count = min(self.start, len(axis))
-            steps = np.linspace(-1, 1, count)
+            steps = np.linspace(-1, 1, min(self.start, len(axis)))
             places = (np.sin(np.pi / 2 * steps) + steps) / 2
-            near = np.abs(_scaled(axis)[:, None] - places).argmin(0)
-            picks.append(np.unique(np.append(near, np.abs(axis).argmin())))
+            picks.append(np.unique(np.abs(_scaled(axis)[:, None] - places).argmin(0)))
         index = np.stack(np.meshgrid(*picks, indexing="ij"), -1).reshape(-1, len(picks))
-        return np.ravel_multi_index(tuple(index.T), self.shape)
+        index = np.concatenate([index, [[np.abs(axis).argmin() for axis in self.axes]]])
+        return np.unique(np.ravel_multi_index(tuple(index.T), self.shape))
 
     def measure(self, rows: np.ndarray) -> np.ndarray:
         got = np.asarray(self.evaluate(self.every[rows]), dtype=float)
@@ -121,10 +170,6 @@ class _Filling:
         self.order = np.append(self.order, rows)
         self.values = np.concatenate([self.values, got])
         return got
-
-    def distances_from(self, rows: np.ndarray) -> np.ndarray:
-        steps = (self.places[:, None, k] - self.places[None, rows, k] for k in range(len(self.axes)))
-        return np.sqrt(sum(step * step for step in steps))
 
     def errors_at(self, rows: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, float]:
         """Measure nodes; largest error of each quantity there, and the largest of the smooth ones in units of range."""
@@ -139,18 +184,22 @@ class _Filling:
     def predict(self) -> tuple[np.ndarray, np.ndarray]:
         """Every quantity at every node, `(N, v)`, by the spline that is trusted and by the one that checks it."""
         logs = self.logs()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            data = np.where(logs, np.log(self.values), self.values)
-        new = self.distances_from(self.order[self.distances.shape[1] :])
-        r = self.distances = np.concatenate([self.distances, new], axis=1)  # (N, m)
-        cubes = r * r * r
-        fine = _spline(cubes * r * r, self.order, self.places, data, degree=2)
-        coarse = _spline(cubes, self.order, self.places, data, degree=1)
+        data, below = _represented(self.values, logs), np.zeros((1, len(logs)))
+        new = self.order[self.distances.shape[1] :]
+        if self.floor is not None:
+            self.floors = np.concatenate([self.floors, self.floor.at(new, self.every[new])])
+            data, below = data - _represented(self.floors, logs), _represented(self.floor.values, logs)
+        places = torch.from_numpy(self.places)
+        added = torch.cdist(places, places[new], compute_mode="donot_use_mm_for_euclid_dist")
+        self.distances = torch.cat([self.distances, added], 1)  # (N, m)
+        fine = below + polyharmonic(self.distances, 5, self.order, places, data)
+        coarse = below + polyharmonic(self.distances, 3, self.order, places, data)
         if not self.smooth.all():
-            rough = _spline(r, self.order, self.places, data[:, ~self.smooth], degree=0)
-            low, high = data[:, ~self.smooth].min(0), data[:, ~self.smooth].max(0)
-            coarse[:, ~self.smooth] = np.clip(fine[:, ~self.smooth], low, high)
-            fine[:, ~self.smooth] = np.clip(rough, low, high)
+            steps = ~self.smooth
+            linear = polyharmonic(self.distances, 1, self.order, places, data[:, steps])
+            low, high = self.values[:, steps].min(0), self.values[:, steps].max(0)
+            coarse[:, steps] = np.clip(fine[:, steps], low, high)
+            fine[:, steps] = np.clip(below[:, steps] + linear, low, high)
         with np.errstate(over="ignore"):
             return np.where(logs, np.exp(fine), fine), np.where(logs, np.exp(coarse), coarse)
 
@@ -188,7 +237,8 @@ class _Filling:
 
     def logs(self) -> np.ndarray:
         low, high = self.values.min(0), self.values.max(0)
-        return self.smooth & (low > 0) & (high > FACTOR * low)
+        logs = self.smooth & (low > 0) & (high > FACTOR * low)
+        return logs if self.floor is None else logs & self.floor.positive
 
 
 def _scaled(axis: np.ndarray) -> np.ndarray:
@@ -197,27 +247,7 @@ def _scaled(axis: np.ndarray) -> np.ndarray:
     return (2 * axis - low - high) / (high - low)
 
 
-def _spline(kernel: np.ndarray, order: np.ndarray, places: np.ndarray, data: np.ndarray, *, degree: int) -> np.ndarray:
-    """The polyharmonic spline Σ c_i φ(|x − x_i|) + polynomial through the data, at all places: `(N, v)`.
-
-    `kernel` is φ of the distances `(N, m)` from the nodes, which are the places of `order`. The polynomial has the
-    degree (p − 1) / 2 with which the system for φ = r^p has one solution (Wendland 2005, chapter 8).
-    """
-    terms = _polynomial(places, degree)  # (N, t)
-    size, extra = len(order), terms.shape[1]
-    system = np.zeros((size + extra, size + extra))
-    system[:size, :size] = kernel[order]
-    system[:size, size:] = terms[order]
-    system[size:, :size] = terms[order].T
-    right = np.concatenate([data, np.zeros((extra, data.shape[1]))])
-    # By torch: numpy's linear algebra has threads of its own, which fight those that evaluate the loss.
-    weights = torch.linalg.solve(*map(torch.from_numpy, (system, right)))
-    return (torch.from_numpy(kernel) @ weights[:size] + torch.from_numpy(terms) @ weights[size:]).numpy()
-
-
-def _polynomial(places: np.ndarray, degree: int) -> np.ndarray:
-    """All monomials up to a total degree, `(n, t)`."""
-    if places.shape[1] == 1:
-        return places ** np.arange(degree + 1)
-    x, y = places.T
-    return np.stack([x**i * y**j for i in range(degree + 1) for j in range(degree + 1 - i)], -1)
+def _represented(values: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    """Values, or their logarithms where those are interpolated."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(logs, np.log(values), values)

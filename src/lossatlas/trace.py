@@ -9,6 +9,7 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
+from lossatlas.inner import inner
 from lossatlas.krylov import Product
 
 TOGETHER = 2**23  # entries of the vectors that are multiplied together, 64 MiB in float64
@@ -114,14 +115,8 @@ def _draws(product: Product, count: int, size: int, generator: torch.Generator, 
     for start in range(0, count, at_once):
         rows = _signs(min(at_once, count - start), size, generator, span)
         images = product(rows)
-        forms += [_inner(image, row) for image, row in zip(images, rows, strict=True)]
+        forms += [inner(image, row) for image, row in zip(images, rows, strict=True)]
     return torch.stack(forms).cpu()
-
-
-def _inner(a: Tensor, b: Tensor) -> Tensor:
-    """⟨a, b⟩ in float64, without copies of the whole in it."""
-    pieces = zip(a.split(TOGETHER), b.split(TOGETHER), strict=True)
-    return torch.stack([(one.double() * two).sum() for one, two in pieces]).sum()
 
 
 def _signs(count: int, size: int, generator: torch.Generator, span: Tensor | None) -> Tensor:

@@ -1,0 +1,60 @@
+"""Cheaper functions close to a loss: some of its examples, and products in bfloat16."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from lossatlas.loss import Loss
+
+MANY = 4096  # examples, from which a sample is smooth enough to be a good stand-in
+WORTH = 10**8  # floating-point operations of an evaluation, below which calling them costs more than doing them
+BFLOAT16_WORTH = 2 * 10**8  # as many, below which converting to bfloat16 costs more than it saves
+BFLOAT16_ENOUGH = 4 * 10**9  # as many, from which bfloat16 alone makes a good stand-in
+
+
+def rough_losses(losses: Mapping[str, Loss], theta: Callable[[], Tensor]) -> dict[str, Loss] | None:
+    """For each loss one on 8 √N of its N examples, drawn with a fixed seed; None where that would not pay.
+
+    The hardest examples at `theta()` `(P,)` are among them: see `Loss.subset`.
+
+    With √N the cost of the sample vanishes beside that of all examples as N grows, and so does its error. Losses on
+    few examples, or cheap ones, stay as they are: where their products are large, bfloat16 is cheaper by itself.
+    """
+    found = {name: _sample(loss, theta) or loss for name, loss in losses.items()}
+    cost, rough = (sum(loss.operations for loss in some.values()) for some in (losses, found))
+    wide = all(loss.dtype is torch.float32 for loss in losses.values())
+    return found if rough <= cost / 3 or (rough >= BFLOAT16_ENOUGH and wide and has_bfloat16()) else None
+
+
+def has_bfloat16() -> bool:
+    """Whether products in bfloat16 are faster here, by instructions of their own."""
+    return torch.cuda.is_available() or bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+@contextmanager
+def coarse_products(operations: float) -> Iterator[None]:
+    """Products of float32 matrices from bfloat16 factors, where the processor has them and they pay.
+
+    Sums stay in float32: a factor loses 16 of 24 bits, a loss some thousandths (torch.set_float32_matmul_precision).
+    """
+    before = torch.get_float32_matmul_precision()
+    if operations < BFLOAT16_WORTH or not has_bfloat16():
+        yield
+        return
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _sample(loss: Loss, theta: Callable[[], Tensor]) -> Loss | None:
+    if loss.operations < WORTH or loss.examples < MANY:
+        return None
+    count = round(8 * math.sqrt(loss.examples))
+    return loss.subset(count, at=theta(), generator=torch.Generator().manual_seed(0))
