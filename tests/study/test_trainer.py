@@ -44,13 +44,17 @@ def plain_loop(one: Run, settings: Training = SETTINGS, task=TASK):
     return model
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
-def test_members_of_a_group_equal_an_ordinary_training_loop(activation):
+@pytest.mark.parametrize(
+    ("architecture", "activation"),
+    [("2x16", "relu"), ("2x16", "tanh"), ("2x16", "gelu"), ("conv2x4", "relu"), ("res2x8", "relu")],
+)
+def test_members_of_a_group_equal_an_ordinary_training_loop(architecture, activation):
+    network = {"architecture": architecture, "activation": activation}
     members = [
-        run("sgd", 0, activation=activation),
-        run("adam", 1, activation=activation),
-        run("sgd", 2, 1e-2, activation=activation),
-        run("adam", 0, 0.0, activation=activation),
+        run("sgd", 0, **network),
+        run("adam", 1, **network),
+        run("sgd", 2, 1e-2, **network),
+        run("adam", 0, 0.0, **network),
     ]
     for trained, one in zip(train_group(members, TASK, SETTINGS), members, strict=True):
         witness = plain_loop(one)

@@ -1,16 +1,13 @@
-"""Training a group of networks at once: their parameters are the rows of one matrix."""
+"""Training a group of networks at once: every parameter is a stack of the members' own."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
-from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim.lr_scheduler import StepLR
 
 from lossatlas.loss import Loss, accuracy
@@ -19,10 +16,10 @@ from lossatlas.random_streams import stream
 from lossatlas.study import models
 from lossatlas.study.config import Run, Training
 from lossatlas.study.datasets import Task
+from lossatlas.study.group import Evaluation, Gradient, Group
 
 CRITERION = nn.functional.cross_entropy
 METRICS = {"accuracy": accuracy}
-Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -75,39 +72,39 @@ def train_group(runs: Sequence[Run], task: Task, settings: Training) -> list[Tra
     if len({run.group for run in runs}) != 1:
         raise ValueError(f"wanted runs of one group, got {sorted({run.group for run in runs})}")
     order = sorted(range(len(runs)), key=lambda i: (runs[i].optimizer, runs[i].weight_decay))
-    members = [runs[i] for i in order]  # those of one optimizer are neighbours: its state is one matrix
+    members = [runs[i] for i in order]  # those of one optimizer are neighbours: a block of rows
     model = models.build(members[0].architecture, members[0].activation, task.dimension)
-    losses = losses_of(model, task)
-    layout = losses["train"].layout
+    layout = Layout.of(model)
 
     stack = torch.stack([_initial(model, layout, run) for run in members])  # (m, P)
-    gradient = torch.zeros_like(stack)
-    optimizers = _optimizers(members, stack, gradient, settings)
+    group = Group(model, layout, stack)
+    inputs, targets = task.train
+    step = Gradient(group, inputs, min(settings.batch_size, len(inputs)))
+    evaluation = Evaluation(group, task)
+    optimizers = _optimizers(members, group, settings)
     schedulers = [StepLR(optimizer, settings.step_size, settings.decay_factor) for optimizer in optimizers]
     batches = {run.seed: stream(run.seed, "batches") for run in members}
-    inputs, targets = task.train
-    step = _Gradient(model, layout)
 
     kept = _checkpoint_epochs(settings.epochs, settings.checkpoints)
-    histories: list[list[Epoch]] = [[epoch] for epoch in _evaluate(0, members, stack, losses, optimizers)]
-    checkpoints = {0: stack.clone()}
+    histories: list[list[Epoch]] = [[epoch] for epoch in _epochs(0, members, evaluation(), optimizers)]
+    checkpoints = {0: stack}
     for number in range(1, settings.epochs + 1):
         drawn = {seed: torch.randperm(len(inputs), generator=generator) for seed, generator in batches.items()}
         shuffled = torch.stack([drawn[run.seed] for run in members])  # (m, n)
         x, y = inputs[shuffled], targets[shuffled]  # (m, n, d), (m, n)
         for start in range(0, len(inputs), settings.batch_size):
             batch = slice(start, start + settings.batch_size)
-            gradient.copy_(step(stack, x[:, batch], y[:, batch]))
+            step(x[:, batch], y[:, batch])
             for optimizer in optimizers:
                 optimizer.step()
         if number % settings.evaluate_every == 0 or number == settings.epochs:
-            for history, epoch in zip(histories, _evaluate(number, members, stack, losses, optimizers), strict=True):
+            for history, epoch in zip(histories, _epochs(number, members, evaluation(), optimizers), strict=True):
                 if history[-1].finite:
                     history.append(epoch)
         for scheduler in schedulers:
             scheduler.step()
         if number in kept:
-            checkpoints[number] = stack.clone()
+            checkpoints[number] = group.stack()
 
     trained = {
         position: Trained(
@@ -121,60 +118,21 @@ def train_group(runs: Sequence[Run], task: Task, settings: Training) -> list[Tra
     return [trained[position] for position in range(len(runs))]
 
 
-class _Gradient:
-    """(m, P), (m, b, d), (m, b) -> the gradient of every member's batch loss, (m, P).
-
-    The vectorised gradient is traced once for each batch shape into a flat list of tensor operations, and what does
-    nothing is struck out: replaying it costs less than half of what `vmap` costs on small networks.
-    """
-
-    def __init__(self, model: nn.Module, layout: Layout) -> None:
-        def loss(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return CRITERION(functional_call(model, layout.unflatten(theta), (x,)), y)
-
-        self._gradient = vmap(grad_and_value(loss))
-        self._traced: dict[torch.Size, Step] = {}
-
-    def __call__(self, stack: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        if x.shape not in self._traced:
-            self._traced[x.shape] = _without_idle_steps(make_fx(lambda *args: self._gradient(*args)[0])(stack, x, y))
-        return self._traced[x.shape](stack, x, y)
-
-
-def _without_idle_steps(traced: GraphModule) -> GraphModule:
-    """The same computation without views and expansions to the shape that is there, and products with 1."""
-    same_shape = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default, torch.ops.aten.expand.default)
-    for node in list(traced.graph.nodes):
-        if node.op != "call_function":
-            continue
-        source = node.args[0]
-        idle = node.target in same_shape and _shape(node) == _shape(source)
-        if idle or (node.target is torch.ops.aten.mul.Scalar and node.args[1] == 1):
-            node.replace_all_uses_with(source)
-            traced.graph.erase_node(node)
-    traced.recompile()
-    return traced
-
-
-def _shape(node: Node) -> torch.Size | None:
-    meta = node.meta.get("tensor_meta")
-    return meta.shape if meta is not None else None
-
-
 def _initial(model: nn.Module, layout: Layout, run: Run) -> Tensor:
     models.initialize(model, run.activation, stream(run.seed, "initialization"))
     return layout.theta_of(model)
 
 
-def _optimizers(members: list[Run], stack: Tensor, gradient: Tensor, settings: Training) -> list[torch.optim.Optimizer]:
-    """One optimizer of each kind; its parameters and their gradients are rows of the two matrices themselves."""
+def _optimizers(members: list[Run], group: Group, settings: Training) -> list[torch.optim.Optimizer]:
+    """One optimizer of each kind; its parameters and their gradients are rows of the group's own."""
     groups: dict[str, list[dict[str, object]]] = {}
     start = 0
     for (kind, weight_decay), block in itertools.groupby(members, lambda run: (run.optimizer, run.weight_decay)):
         stop = start + len(list(block))
-        rows = nn.Parameter(stack[start:stop])
-        rows.grad = gradient[start:stop]
-        groups.setdefault(kind, []).append({"params": [rows], "weight_decay": weight_decay})
+        rows = [nn.Parameter(stacked[start:stop]) for stacked in group.parameters]
+        for one, gradient in zip(rows, group.gradients, strict=True):
+            one.grad = gradient[start:stop]
+        groups.setdefault(kind, []).append({"params": rows, "weight_decay": weight_decay})
         start = stop
     optimizers: list[torch.optim.Optimizer] = []
     if "adam" in groups:
@@ -191,23 +149,14 @@ def _checkpoint_epochs(epochs: int, between: int) -> set[int]:
     return {round(epochs * k / (between + 1)) for k in range(1, between + 2)} - {0}
 
 
-def _evaluate(
-    number: int,
-    members: list[Run],
-    stack: Tensor,
-    losses: dict[str, Loss],
-    optimizers: list[torch.optim.Optimizer],
+def _epochs(
+    number: int, members: list[Run], measured: dict[str, Tensor], optimizers: list[torch.optim.Optimizer]
 ) -> list[Epoch]:
-    values = {split: loss.evaluate(stack) for split, loss in losses.items()}
     rates = {type(optimizer).__name__.lower(): optimizer.param_groups[0]["lr"] for optimizer in optimizers}
+    values = {name: of_all.tolist() for name, of_all in measured.items()}
     return [
         Epoch(
-            epoch=number,
-            learning_rate=rates[run.optimizer],
-            train_loss=float(values["train"]["loss"][row]),
-            test_loss=float(values["test"]["loss"][row]),
-            train_accuracy=float(values["train"]["accuracy"][row]),
-            test_accuracy=float(values["test"]["accuracy"][row]),
+            epoch=number, learning_rate=rates[run.optimizer], **{name: of_all[row] for name, of_all in values.items()}
         )
         for row, run in enumerate(members)
     ]
