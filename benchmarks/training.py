@@ -162,8 +162,8 @@ TABLE = Table(
         "{epochs} epochs of 1,024 examples in batches of 64, half of the networks with SGD and half with Adam. One by "
         "one is an ordinary loop over `nn.Module` and `torch.optim`. The training steps alone, with losses on all data "
         "only at the end; in the last row the whole matrix of the study as it is, with losses on all data after every "
-        "epoch, which no grouping makes cheaper, and groups in one worker process per core. Tracing the gradient is "
-        "included. GFLOP/s are those of the matrix products, against one float32 product of 2,048x2,048 matrices."
+        "epoch, and groups in one worker process per core. Recording the gradient is included. GFLOP/s are those "
+        "of the matrix products, against one float32 product of 2,048x2,048 matrices."
     ),
     columns={"rate": "GFLOP/s", "share": "of the GEMM peak"},
     cases=cases,
