@@ -310,7 +310,7 @@ def test_products_too_rough_are_not_believed():
     calls = []
     pairs = extremal_eigenpairs(
         lambda rows: calls.append(len(rows)) or rows @ matrix, 82, largest=2, smallest=1, generator=seed(),
-        rough=lambda rows: rows @ (matrix + off),
+        rough=lambda rows: rows.double() @ (matrix + off),
     )  # fmt: skip
     assert pairs.converged
     assert calls[0] == 3

@@ -55,8 +55,7 @@ def quadrature(
 ) -> Quadrature:
     """Stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017; Ghorbani, Krishnan and Xiao 2019).
 
-    Each draw is a random direction, and `steps` Lanczos steps from it with full re-orthogonalisation, twice: the
-    Ritz values are its nodes, the squared first components of the eigenvectors of T its weights. Exact for polynomials
+    Each draw is a random direction, and `steps` Lanczos steps from it with full re-orthogonalisation: the Ritz values are its nodes, the squared first components of the eigenvectors of T its weights. Exact for polynomials
     up to degree 2 · steps − 1 in the sense of vᵀf(A)v. Draws advance together, as many as their bases fit 512 MiB.
 
     `deflate` are eigenvalues `(k,)` with their vectors `(k, P)`: they become nodes of weight 1 / P each, and the draws
@@ -135,29 +134,38 @@ def _gaussians(axis: Tensor, nodes: Tensor, weights: Tensor, sigma: float) -> Te
 
 
 def _lanczos(product: Product, starts: Tensor, steps: int, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes and weights `(d, steps)` from starts `(d, P)`, all of it orthogonal to the rows of `outside`."""
+    """Nodes and weights `(d, steps)` from starts `(d, P)`, all of it orthogonal to the rows of `outside`.
+
+    In the precision of the product. The known part of an image, along the last two vectors and what is outside, goes
+    first; what remains along the others is rounding, for which one pass over the whole basis is enough.
+    """
     draws, size = starts.shape
-    basis = torch.zeros(draws, steps, size, dtype=torch.float64, device=starts.device)
     tridiagonal = torch.zeros(draws, steps, steps, dtype=torch.float64)
     rows = starts - (starts @ outside.T) @ outside
     length = rows.norm(dim=-1, keepdim=True)
     alive = torch.ones(draws, 1, dtype=torch.bool, device=starts.device)
+    basis = starts.new_empty(0)
     for step in range(steps):
         rows = torch.where(alive, rows / length, 0.0)
+        image = product(rows)
+        if not step:
+            outside, rows = outside.to(image), rows.to(image)
+            basis = image.new_empty(draws, steps, size)
         basis[:, step] = rows
-        image = product(rows).double()
-        if not torch.isfinite(image).all():
+        whole = image.norm(dim=-1, keepdim=True)
+        if not torch.isfinite(whole).all():
             raise ValueError("the product with a vector is not finite: is the loss NaN or infinite at this point?")
         tridiagonal[:, step, step] = (image * rows).sum(-1).cpu()
-        rows = image
+        if step + 1 == steps:
+            break
+        image = torch.addmm(image, image @ outside.T, outside, alpha=-1)
         known = basis[:, : step + 1]
-        for _ in range(2):
-            rows = rows - (rows @ outside.T) @ outside
-            rows = rows - ((known @ rows[:, :, None]).mT @ known)[:, 0]
-        length = rows.norm(dim=-1, keepdim=True)
-        alive = alive & (length > NEGLIGIBLE * image.norm(dim=-1, keepdim=True))  # else the Krylov space is complete
-        if step + 1 < steps:
-            coupling = torch.where(alive, length, 0.0)[:, 0].cpu()
-            tridiagonal[:, step, step + 1] = tridiagonal[:, step + 1, step] = coupling
+        for last in (known[:, -2:], known):
+            image = torch.baddbmm(image[:, None], image[:, None] @ last.mT, last, alpha=-1)[:, 0]
+        image = torch.addmm(image, image @ outside.T, outside, alpha=-1)
+        rows, length = image, image.norm(dim=-1, keepdim=True)
+        alive = alive & (length > NEGLIGIBLE[image.dtype] * whole)  # else the Krylov space is complete
+        coupling = torch.where(alive, length, 0.0)[:, 0].cpu()
+        tridiagonal[:, step, step + 1] = tridiagonal[:, step + 1, step] = coupling
     nodes, vectors = torch.linalg.eigh(tridiagonal)
     return nodes, vectors[:, 0] ** 2

@@ -5,6 +5,7 @@ A product maps rows to rows, `(k, P)` -> `(k, P)`: V -> V A for a symmetric A. N
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ Product = Callable[[Tensor], Tensor]
 
 BASIS_BYTES = 2**31  # of the basis before a restart: 16,000 rows of 2x100, 64 of 4 million parameters in float64
 
-NEGLIGIBLE = 1e-13  # of the largest |λ|: what remains of a product after orthogonalisation is rounding below this
+# Of the largest |λ|: what remains of a product after orthogonalisation is rounding below this.
+NEGLIGIBLE = {torch.float64: 1e-13, torch.float32: 1e-6}
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ def extremal_eigenpairs(
     Args:
         initial: rows `(m, P)` near the wanted eigenvectors, those of a nearby matrix say. A random mixture of them
             is the first vector of the start; the others stay random, so that nothing new can be overlooked.
-        rough: the same product with less precision, and cheaper. The steps are done with it, then the pairs and their
-            residuals are computed anew with `product`; where those do not meet `tol`, `product` goes on from there.
+        rough: the same product in single precision, and cheaper. The steps are done with it and a basis in float32,
+            to 0.8 of the tolerance, so that rounding does not undo it; then the pairs and their residuals are computed
+            anew with `product`; where those do not meet `tol`, `product` goes on from there.
         dtype: of the basis, and so of the vectors; float32 halves the memory where the products are no finer.
         block: vectors at the start. 2 costs about a fifth more products than 1, which would need a second run to
             tell equal eigenvalues (measured on trained networks, docs/architecture.md).
@@ -86,8 +89,8 @@ def extremal_eigenpairs(
         raise ValueError(f"max_products is {max_products}: {wanted} eigenvalues take at least as many")
     spent = 0
     if rough is not None and max_products >= 3 * wanted:
-        search = _Search(rough, size, largest, smallest, block, generator, initial, device, dtype)
-        search.run(tol / 2, max_products - 2 * wanted)
+        search = _Search(rough, size, largest, smallest, block, generator, initial, device, torch.float32)
+        search.run(0.8 * tol, max_products - 2 * wanted)
         spent = search.products + wanted
         initial, pairs = _checked(product, search, spent, tol)
         if pairs.converged or not search.settled:
@@ -100,9 +103,8 @@ def extremal_eigenpairs(
 
 def _checked(product: Product, search: _Search, products: int, tol: float) -> tuple[Tensor, Eigenpairs]:
     """The pairs found, by Rayleigh and Ritz on the span of their vectors with another product."""
-    vectors = search.vectors()
+    vectors = torch.linalg.qr(search.vectors().double().T).Q.T.contiguous()  # orthonormal in single precision before
     images = product(vectors).double()
-    vectors = vectors.double()
     values, rotation = torch.linalg.eigh((images @ vectors.T).cpu())
     order = torch.cat([torch.arange(len(values) - 1, search.smallest - 1, -1), torch.arange(search.smallest)])
     values, rotation = values[order], rotation[:, order].T.to(vectors)
@@ -141,9 +143,11 @@ class _Search:
         self.limit = min(size, 2 * self.wanted + 60, max(room, least))  # rows done before a restart
         ends = 2 if largest and smallest else 1
         self.spare = max(1, min(10, (self.limit - least) // (2 * ends)))  # kept at a restart beside what is wanted
-        self.basis = torch.zeros(self.limit + 2 * self.block, size, dtype=dtype, device=device)
+        self.basis = torch.empty(self.limit + 2 * self.block, size, dtype=dtype, device=device)
         self.projected = torch.zeros(len(self.basis), len(self.basis), dtype=torch.float64)
         self.done = self.known = self.products = self.steps = 0
+        self.coupled = 0  # the first row whose image has a part along what is pending
+        self.negligible = NEGLIGIBLE[dtype]
         self.settled = False
         self.scale = 0.0  # the largest |Ritz value|
         if initial is not None:
@@ -157,6 +161,8 @@ class _Search:
         while not self.settled and self.products < max_products:
             self._advance(min(self.known - self.done, max_products - self.products))
             probation -= 1
+            if self.done < self.wanted and self.known > self.done and self.products < max_products:
+                continue
             self.values, self.rotation = torch.linalg.eigh(self.projected[: self.done, : self.done])
             self.scale = float(self.values.abs().max())
             if self.done >= self.wanted and bool((self.picked()[2] <= tol * self.scale).all()):
@@ -191,38 +197,47 @@ class _Search:
         images = self.product(self.basis[self.done : self.done + count]).to(self.basis)
         self.products += count
         self.steps += 1
-        if not torch.isfinite(images).all():
-            raise ValueError("the product with a vector is not finite: is the loss NaN or infinite at this point?")
-        for row, coefficients in enumerate(self._append(images), start=self.done):
+        for row, coefficients in enumerate(self._append(images, self.coupled), start=self.done):
             self.projected[row, : len(coefficients)] = self.projected[: len(coefficients), row] = coefficients
+        self.coupled = self.done
         self.done += count
 
-    def _append(self, rows: Tensor) -> list[Tensor]:
+    def _append(self, rows: Tensor, coupled: int = 0) -> list[Tensor]:
         """Append what is new in the rows to the basis, orthonormal; each row's coefficients on the basis."""
         coefficients = []
         old = self.known
-        overlaps, rest = self._purge(rows, 0, old)  # all rows at once, the basis is read less often
+        overlaps, rest = self._purge(rows, coupled, old)  # all rows at once, the basis is read less often
         for row, overlap in zip(rest, overlaps, strict=True):
-            before = float(row.norm())
-            among, row = self._purge(row[None], old, self.known)
+            own = overlap
+            if self.known > old:
+                among, row = self._purge(row[None], old, self.known, old)
+                own, row = torch.cat([overlap, among[0]]), row[0]
             length = float(row.norm())
-            own = torch.cat([overlap, among[0]])
-            if length > NEGLIGIBLE * max(self.scale, float(own.norm())) and self.known < self.size:
-                if length < 0.1 * before:  # little is left: the rounding of `before` may show again
-                    _, row = self._purge(row, 0, self.known)
-                self.basis[self.known] = row[0] / row.norm()
+            if not math.isfinite(length):
+                raise ValueError("the product with a vector is not finite: is the loss NaN or infinite at this point?")
+            if length > self.negligible * max(self.scale, float(own.norm())) and self.known < self.size:
+                new = row / length
+                if length < 0.1 * float(own.norm()):  # little is left: the rounding of the rest may show
+                    _, cleaner = self._purge(new[None], 0, self.known)
+                    new = cleaner[0] / cleaner.norm()
+                self.basis[self.known] = new
                 self.known += 1
                 own = torch.cat([own, torch.tensor([length], dtype=torch.float64)])
             coefficients.append(own)
         return coefficients
 
-    def _purge(self, rows: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Overlaps of rows with basis[start:stop], and the rows without them: Gram-Schmidt, twice."""
-        basis = self.basis[start:stop]
-        first = rows @ basis.T
-        rows = torch.addmm(rows, first, basis, alpha=-1)
-        second = rows @ basis.T
-        return (first + second).double().cpu(), torch.addmm(rows, second, basis, alpha=-1)
+    def _purge(self, rows: Tensor, coupled: int, stop: int, start: int = 0) -> tuple[Tensor, Tensor]:
+        """Overlaps of rows with basis[start:stop], and the rows without them: Gram-Schmidt, twice.
+
+        Before `coupled` the overlaps are rounding only, for which once is enough.
+        """
+        near, basis = self.basis[max(coupled, start) : stop], self.basis[start:stop]
+        first = rows @ near.T
+        rows = torch.addmm(rows, first, near, alpha=-1)
+        overlaps = rows @ basis.T
+        rows = torch.addmm(rows, overlaps, basis, alpha=-1)
+        overlaps[:, len(basis) - len(near) :] += first
+        return overlaps.double().cpu(), rows
 
     def _add_random(self, count: int) -> None:
         count = min(count, self.size - self.known)
@@ -246,13 +261,13 @@ class _Search:
                 below, least, most, above = padded[[low, low + 1, high + 1, high + 2]].tolist()
                 error, gap = float(residuals[some].norm()), min(least - below, above - most)
                 bound = error * min(1.0, error / gap) if gap > 0 else error
-                if most - least <= max(2 * bound, 10 * NEGLIGIBLE * self.scale):
+                if most - least <= max(2 * bound, 10 * self.negligible * self.scale):
                     return bound
         return None
 
     def _widen(self) -> None:
         self.block += 1
-        self.basis = torch.cat([self.basis, torch.zeros_like(self.basis[:2])])
+        self.basis = torch.cat([self.basis, torch.empty_like(self.basis[:2])])
         self.projected = torch.nn.functional.pad(self.projected, (0, 2, 0, 2))
         self._add_random(1)
 
@@ -269,4 +284,4 @@ class _Search:
         self.projected[:kept, :kept] = torch.diag(self.values[places])
         self.projected[kept : kept + pending, :kept] = outside
         self.projected[:kept, kept : kept + pending] = outside.T
-        self.done, self.known = kept, kept + pending
+        self.done, self.known, self.coupled = kept, kept + pending, 0
