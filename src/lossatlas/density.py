@@ -55,8 +55,10 @@ def quadrature(
 ) -> Quadrature:
     """Stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017; Ghorbani, Krishnan and Xiao 2019).
 
-    Each draw is a random direction, and `steps` Lanczos steps from it with full re-orthogonalisation: the Ritz values are its nodes, the squared first components of the eigenvectors of T its weights. Exact for polynomials
-    up to degree 2 · steps − 1 in the sense of vᵀf(A)v. Draws advance together, as many as their bases fit 512 MiB.
+    Each draw is a random direction, and `steps` Lanczos steps from it with full re-orthogonalisation. The eigenvalues
+    of their averaged Gauss rule (`_averaged`) are its nodes, the squared first components of its eigenvectors the
+    weights. Exact for polynomials up to degree 2 · steps in the sense of vᵀf(A)v; the outermost nodes may lie a little
+    outside the spectrum. Draws advance together, as many as their bases fit 512 MiB.
 
     `deflate` are eigenvalues `(k,)` with their vectors `(k, P)`: they become nodes of weight 1 / P each, and the draws
     are made in what is left, so that outliers carry no sampling error. Costs `draws` · `steps` products.
@@ -134,13 +136,13 @@ def _gaussians(axis: Tensor, nodes: Tensor, weights: Tensor, sigma: float) -> Te
 
 
 def _lanczos(product: Product, starts: Tensor, steps: int, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes and weights `(d, steps)` from starts `(d, P)`, all of it orthogonal to the rows of `outside`.
+    """Nodes and weights `(d, 2 steps − 1)` from starts `(d, P)`, all of it orthogonal to the rows of `outside`.
 
     In the precision of the product. The known part of an image, along the last two vectors and what is outside, goes
     first; what remains along the others is rounding, for which one pass over the whole basis is enough.
     """
     draws, size = starts.shape
-    tridiagonal = torch.zeros(draws, steps, steps, dtype=torch.float64)
+    diagonal, couplings = torch.zeros(2, draws, steps, dtype=torch.float64)
     rows = starts - (starts @ outside.T) @ outside
     length = rows.norm(dim=-1, keepdim=True)
     alive = torch.ones(draws, 1, dtype=torch.bool, device=starts.device)
@@ -155,9 +157,7 @@ def _lanczos(product: Product, starts: Tensor, steps: int, outside: Tensor) -> t
         whole = image.norm(dim=-1, keepdim=True)
         if not torch.isfinite(whole).all():
             raise ValueError("the product with a vector is not finite: is the loss NaN or infinite at this point?")
-        tridiagonal[:, step, step] = (image * rows).sum(-1).cpu()
-        if step + 1 == steps:
-            break
+        diagonal[:, step] = (image * rows).sum(-1).cpu()
         image = torch.addmm(image, image @ outside.T, outside, alpha=-1)
         known = basis[:, : step + 1]
         for last in (known[:, -2:], known):
@@ -165,7 +165,21 @@ def _lanczos(product: Product, starts: Tensor, steps: int, outside: Tensor) -> t
         image = torch.addmm(image, image @ outside.T, outside, alpha=-1)
         rows, length = image, image.norm(dim=-1, keepdim=True)
         alive = alive & (length > NEGLIGIBLE[image.dtype] * whole)  # else the Krylov space is complete
-        coupling = torch.where(alive, length, 0.0)[:, 0].cpu()
-        tridiagonal[:, step, step + 1] = tridiagonal[:, step + 1, step] = coupling
-    nodes, vectors = torch.linalg.eigh(tridiagonal)
+        couplings[:, step] = torch.where(alive, length, 0.0)[:, 0].cpu()
+    return _averaged(diagonal, couplings)
+
+
+def _averaged(diagonal: Tensor, couplings: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes and weights `(d, 2m − 1)` of the generalized averaged Gauss rule (Spalević 2007) of m Lanczos steps.
+
+    The first m steps, and the first m − 1 once more in reverse behind them: exact for polynomials up to degree 2m, and
+    with nodes between those of Gauss's rule. Costs no further product.
+    """
+    m = diagonal.shape[-1]
+    if m > 1 and couplings[:, -1].any():  # else the Krylov spaces are complete: Gauss is exact
+        diagonal = torch.cat([diagonal, diagonal[:, :-1].flip(-1)], -1)
+        couplings = torch.cat([couplings, couplings[:, : m - 2].flip(-1)], -1)
+    else:
+        couplings = couplings[:, :-1]
+    nodes, vectors = torch.linalg.eigh(torch.diag_embed(diagonal) + torch.diag_embed(couplings, -1))
     return nodes, vectors[:, 0] ** 2

@@ -101,6 +101,18 @@ def extremal_eigenpairs(
     return _pairs(values, search.vectors(), residuals, largest, spent + search.products, tol * search.scale)
 
 
+def dense_eigenpairs(product: Product, size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, float]:
+    """All eigenvalues, ascending `(P,)`, their residuals `(P,)` and the trace, from the whole matrix: `size` products.
+
+    Raises ValueError where a product is not finite.
+    """
+    matrix = product(torch.eye(size, dtype=torch.float64, device=device)).double().cpu()  # (P, P)
+    if not bool(torch.isfinite(matrix).all()):
+        raise ValueError("the product with a vector is not finite: is the loss NaN or infinite at this point?")
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    return values, (matrix @ vectors - values * vectors).norm(dim=0), float(matrix.trace())
+
+
 def _checked(product: Product, search: _Search, products: int, tol: float) -> tuple[Tensor, Eigenpairs]:
     """The pairs found, by Rayleigh and Ritz on the span of their vectors with another product."""
     vectors = torch.linalg.qr(search.vectors().double().T).Q.T.contiguous()  # orthonormal in single precision before

@@ -35,7 +35,7 @@ def test_the_mass_is_one_and_the_moments_are_those_of_the_matrix(scale, k):
 
 def test_taking_out_the_outliers_lowers_the_error():
     loss = toys.quadratic(rotated(VALUES))
-    plain, taken = (spectral_density(loss, HERE, generator=seed(), k=k, draws=20) for k in (0, 3))
+    plain, taken = (spectral_density(loss, HERE, generator=seed(), k=k, draws=16, steps=2) for k in (0, 3))
     assert float(taken.mean_error) < float(plain.mean_error) / 2
     at = int(np.argmin(np.abs(taken.position.values - 9)))
     assert float(taken.density_error[at]) < 1e-9 < float(plain.density_error[at])
@@ -49,7 +49,38 @@ def test_a_network_against_the_dense_hessian(loss, theta):
     assert np.abs(result.density - exact).max() < 0.1 * exact.max()
     z = (np.abs(result.density - exact) / (result.density_error + 1e-6 * exact.max())).values
     assert np.mean(z < 3) > 0.95
-    assert abs(float(result["mean"]) - values.mean()) < 4 * float(result.mean_error)
+    assert float(result["mean"]) == pytest.approx(values.mean(), rel=1e-9)
+
+
+@pytest.mark.parametrize(("draws", "steps"), [(4, 20), (10, 20)])
+def test_one_run_gives_the_ends_the_trace_and_the_density(draws, steps):
+    """Sampled, and from the whole matrix where that costs no more."""
+    size = 190
+    values = np.sort(np.concatenate([[9.0, 9.0, 4.0, -7.0], 0.1 * np.random.default_rng(0).normal(size=size - 4)]))
+    result = spectral_density(
+        toys.quadratic(rotated(values)), torch.ones(size, dtype=torch.float64), generator=seed(), k=3, tol=1e-6,
+        draws=draws, steps=steps,
+    )  # fmt: skip
+    assert result.converged
+    assert np.allclose(result.eigenvalues, values[::-1][:3], atol=1e-5)
+    assert float(result.smallest) == pytest.approx(values[0], abs=1e-5)
+    assert max(float(result.residuals.max()), float(result.smallest_residual)) <= 9e-6
+    assert abs(float(result.trace) - values.sum()) <= 4 * float(result.trace_error) + 1e-9
+    whole = size <= draws * steps
+    assert (float(result.density_error.max()) == 0) == whole == (float(result.trace_error) == 0)
+    assert (int(result.products) == size) == whole
+    assert float(result.trace_error) < 2  # √(2 · 186 · 0.01 / 4) is expected
+
+
+def test_a_single_precision_loss_is_told_as_well():
+    values = np.array([5.0, 3.0, -2.0, *np.linspace(-0.1, 0.1, 300)])
+    loss = toys.quadratic(rotated(values)).to(torch.float32)
+    found = [
+        spectral_density(loss, torch.ones(len(values)), generator=seed(), k=2, draws=3, steps=15, dtype=dtype)
+        for dtype in (None, torch.float64)
+    ]
+    assert np.allclose(found[0].eigenvalues, found[1].eigenvalues, rtol=1e-5)
+    assert np.abs(found[0].density - found[1].density).max() < 1e-3 * found[1].density.max()
 
 
 def test_products_are_those_used_in_all(monkeypatch):

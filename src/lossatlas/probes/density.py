@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import xarray as xr
 from torch import Tensor
 
-from lossatlas.curvature import Hessian
+from lossatlas.curvature import MIXED_TOL, Hessian
 from lossatlas.density import Density, Quadrature, Scale, broaden, quadrature
 from lossatlas.given import check_generator
-from lossatlas.krylov import extremal_eigenpairs
+from lossatlas.krylov import dense_eigenpairs, extremal_eigenpairs
 from lossatlas.results import UNITS
 from lossatlas.surface import Losses, by_split, join_splits
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The ends of the spectrum, known one by one."""
+
+    largest: Tensor  # (k,), descending
+    residuals: Tensor  # (k,)
+    smallest: float
+    smallest_residual: float
+    converged: bool
+    products: int
+
 
 RESOLVED = 1e-3  # of the largest |λ|: nearer to zero one node stands for many eigenvalues, of either sign
 
@@ -40,14 +54,17 @@ def spectral_density(
     largest |λ|, per decade of |λ| and through zero; "linear" is λ itself. Total mass is 1.
 
     Costs `draws` · `steps` Hessian-vector products and those of the outliers; by default in the loss's own precision,
-    whose rounding is far below the sampling error.
+    whose rounding is far below the sampling error. A module with no more than `draws` · `steps` parameters has its
+    whole Hessian computed instead, by one product per parameter: its errors are then 0.
 
     The error is that of sampling; what `steps` cannot resolve of the bulk shows as bumps, wherever σ is narrower.
 
     Returns:
-        density, density_error over the axis, `(grid,)`, and position, the eigenvalue there; negative, the share of
-        eigenvalues below -1e-3 of the largest |λ|, with negative_error; mean, the trace divided by P, with
-        mean_error; sigma, products; all with a leading `split` for several losses, the grid of each its own.
+        density, density_error over the axis, `(grid,)`, and position, the eigenvalue there; eigenvalues, residuals
+        `(eigenvalue,)`, smallest, smallest_residual, converged, the outliers (none of them for k = 0); negative, the
+        share of eigenvalues below -1e-3 of the largest |λ|, with negative_error; trace with trace_error; mean, the
+        trace divided by P, with mean_error; sigma, products; all with a leading `split` for several losses, the grid
+        of each its own.
     """
     parts = {}
     check_generator(generator)
@@ -58,35 +75,66 @@ def spectral_density(
             raise ValueError(f"k is {k}: a module of {size} parameters has room for 0 to {size - 1}")
         own = torch.Generator().manual_seed(seed)
         product = Hessian(loss if dtype in (None, loss.dtype) else loss.to(dtype), theta)
-        outliers, spent = None, 0
-        if k:
-            pairs = extremal_eigenpairs(
-                product, size, largest=k, smallest=1, generator=own, tol=tol, device=theta.device
-            )
-            values = torch.cat([pairs.largest, pairs.smallest])
-            outliers, spent = (values, torch.cat([pairs.largest_vectors, pairs.smallest_vectors])), pairs.products
-        found = quadrature(
-            product, size, draws=draws, steps=steps, generator=own, deflate=outliers, device=theta.device
-        )
+        if size <= draws * steps:
+            found, pairs = _whole(product, size, k)
+        else:
+            found, pairs = _sampled(product, size, k, draws, steps, tol, own, dtype or loss.dtype, theta.device)
         density = broaden(found, scale=scale, width=width)
         attrs = {"probe": "spectral_density", "scale": scale, "width": width, "draws": draws, "k": k}
-        parts[split] = _labelled(found, density, spent, attrs | loss.attrs)
+        parts[split] = _labelled(found, density, pairs, size, attrs | loss.attrs)
     return join_splits(parts)
 
 
-def _labelled(found: Quadrature, density: Density, spent: int, attrs: dict[str, Any]) -> xr.Dataset:
+def _whole(product: Hessian, size: int, k: int) -> tuple[Quadrature, Pairs | None]:
+    """The spectrum itself, where it takes no more products than the draws would."""
+    values, residuals, _ = dense_eigenpairs(product, size)
+    found = Quadrature(values.expand(2, -1), torch.full((2, size), 1 / size, dtype=torch.float64), size)
+    if not k:
+        return found, None
+    return found, Pairs(values.flip(0)[:k], residuals.flip(0)[:k], float(values[0]), float(residuals[0]), True, 0)
+
+
+def _sampled(
+    product: Hessian, size: int, k: int, draws: int, steps: int, tol: float, generator: torch.Generator,
+    dtype: torch.dtype, device: torch.device,
+) -> tuple[Quadrature, Pairs | None]:  # fmt: skip
+    settings: dict[str, Any] = {"draws": draws, "steps": steps, "generator": generator, "device": device}
+    if not k:
+        return quadrature(product, size, **settings), None
+    pairs = extremal_eigenpairs(
+        product, size, largest=k, smallest=1, generator=generator, tol=tol, device=device,
+        dtype=dtype if tol >= MIXED_TOL else torch.float64,
+    )  # fmt: skip
+    values = torch.cat([pairs.largest, pairs.smallest])
+    vectors = torch.cat([pairs.largest_vectors, pairs.smallest_vectors])
+    return quadrature(product, size, deflate=(values, vectors), **settings), Pairs(
+        pairs.largest, pairs.largest_residuals, float(pairs.smallest[0]), float(pairs.smallest_residuals[0]),
+        pairs.converged, pairs.products,
+    )  # fmt: skip
+
+
+def _labelled(found: Quadrature, density: Density, pairs: Pairs | None, size: int, attrs: dict[str, Any]) -> xr.Dataset:
     mean, mean_error = found.mean(found.nodes)
     negative, negative_error = found.mean((found.nodes < -RESOLVED * found.nodes.abs().max()).double())
     scalars = {
         "mean": mean, "mean_error": mean_error, "negative": negative, "negative_error": negative_error,
-        "sigma": density.sigma, "products": found.products + spent,
+        "trace": mean * size, "trace_error": mean_error * size, "sigma": density.sigma, "products": found.products,
     }  # fmt: skip
+    ends: dict[str, Any] = {}
+    if pairs is not None:
+        scalars |= {
+            "smallest": pairs.smallest, "smallest_residual": pairs.smallest_residual, "converged": pairs.converged,
+            "products": found.products + pairs.products,
+        }  # fmt: skip
+        ends = {"eigenvalues": pairs.largest, "residuals": pairs.residuals}
     curves = {
         "position": density.eigenvalues, "axis": density.axis, "density": density.density,
         "density_error": density.error,
     }  # fmt: skip
     return xr.Dataset(
         {name: ("grid", values.numpy(), UNITS[name]) for name, values in curves.items()}
+        | {name: ("eigenvalue", values.numpy(), UNITS[name]) for name, values in ends.items()}
         | {name: ((), value, UNITS.get(name, {})) for name, value in scalars.items()},
+        {"eigenvalue": range(1, len(pairs.largest) + 1)} if pairs is not None else {},
         attrs=attrs,
     )
