@@ -44,7 +44,7 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
         loss = problem.loss()
         product, size = Hessian(loss, loss.theta), loss.layout.size
         generator = torch.Generator().manual_seed(seed)
-        pairs = extremal_eigenpairs(product, size, largest=k, smallest=1, generator=generator)
+        pairs = extremal_eigenpairs(product, size, largest=k, smallest=1, generator=generator, dtype=loss.dtype)
         outliers = torch.cat([pairs.largest, pairs.smallest])
         vectors = torch.cat([pairs.largest_vectors, pairs.smallest_vectors])
         found = quadrature(product, size, draws=draws, steps=steps, generator=generator, deflate=(outliers, vectors))

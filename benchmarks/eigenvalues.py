@@ -40,8 +40,9 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
     def ours() -> Outcome:
         loss = problem.loss()
         found = extremal_eigenpairs(
-            Hessian(loss, loss.theta), loss.layout.size, largest=k, generator=torch.Generator().manual_seed(0), tol=TOL
-        )
+            Hessian(loss, loss.theta), loss.layout.size, largest=k, generator=torch.Generator().manual_seed(0), tol=TOL,
+            dtype=loss.dtype,
+        )  # fmt: skip
         return Outcome(Pairs(found.largest, found.largest_vectors), found.products)
 
     def spectrum() -> Outcome:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from lossatlas.krylov import extremal_eigenpairs
+from lossatlas.krylov import _Search, extremal_eigenpairs
 from lossatlas.trace import trace
 
 
@@ -406,3 +406,37 @@ def test_the_trace_of_nan_is_nan_or_an_error():
     value, error = trace(lambda rows: rows * math.nan, 3, samples=3, generator=seed())
     assert math.isnan(value)
     assert math.isnan(error)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-7, 1e5])
+def test_a_basis_in_single_precision_is_as_good_as_its_products(scale):
+    """Ties of either sign, equal eigenvalues and a cluster, through restarts: residuals are those of the matrix."""
+    spectrum = scale * np.array([5.0, 5.0, -5.0, -5.0, 4.0, 3.9, 3.8, *np.linspace(-1, 2, 400)])
+    matrix = torch.as_tensor(rotated(spectrum))
+    pairs = extremal_eigenpairs(
+        lambda rows: rows @ matrix.float(), len(matrix), largest=6, smallest=2, generator=seed(), tol=1e-4,
+        max_products=2000, dtype=torch.float32,
+    )  # fmt: skip
+    assert pairs.converged
+    assert pairs.largest_vectors.dtype is torch.float32
+    assert np.allclose(pairs.largest, np.sort(spectrum)[::-1][:6], rtol=0, atol=5e-4 * scale)
+    assert np.allclose(pairs.smallest, [-5 * scale, -5 * scale], rtol=0, atol=5e-4 * scale)
+    v = torch.cat([pairs.largest_vectors, pairs.smallest_vectors]).double()
+    assert np.allclose(v @ v.T, np.eye(8), atol=1e-5)
+    values, stated = (
+        torch.cat(both)
+        for both in ([pairs.largest, pairs.smallest], [pairs.largest_residuals, pairs.smallest_residuals])
+    )
+    assert np.allclose((v @ matrix - values[:, None] * v).norm(dim=1), stated, rtol=0, atol=1e-5 * scale)
+
+
+def test_the_basis_stays_orthogonal_with_one_pass_over_the_old_rows():
+    """Where Ritz values converge the overlaps of plain Lanczos grow to 1; here they stay rounding."""
+    matrix = torch.as_tensor(rotated([1e3, 5e2, -3e2, *np.linspace(-1, 1, 297)]))
+    for dtype, bound in ((torch.float64, 1e-13), (torch.float32, 2e-6)):
+        search = _Search(
+            lambda rows: rows @ matrix.to(rows), 300, 30, 5, 2, seed(), None, "cpu", dtype
+        )  # fmt: skip
+        search.run(1e-9, 120)
+        basis = search.basis[: search.known].double()
+        assert float((basis @ basis.T - torch.eye(search.known)).abs().max()) < bound

@@ -115,7 +115,8 @@ def dense_eigenpairs(product: Product, size: int, device: torch.device | str = "
 
 def _checked(product: Product, search: _Search, products: int, tol: float) -> tuple[Tensor, Eigenpairs]:
     """The pairs found, by Rayleigh and Ritz on the span of their vectors with another product."""
-    vectors = torch.linalg.qr(search.vectors().double().T).Q.T.contiguous()  # orthonormal in single precision before
+    vectors = search.vectors().double()  # orthonormal in single precision only
+    vectors = torch.linalg.solve_triangular(torch.linalg.cholesky(vectors @ vectors.T), vectors, upper=False)
     images = product(vectors).double()
     values, rotation = torch.linalg.eigh((images @ vectors.T).cpu())
     order = torch.cat([torch.arange(len(values) - 1, search.smallest - 1, -1), torch.arange(search.smallest)])
