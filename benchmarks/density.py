@@ -20,7 +20,7 @@ from lossatlas.density import quadrature
 from lossatlas.krylov import extremal_eigenpairs
 
 # The defaults of lossatlas.spectral_density, of which these are the parts.
-DEFAULTS = {"draws": 10, "steps": 40}
+DEFAULTS = {"draws": 5, "steps": 80}
 OUTLIERS = 10
 SEEDS = 5  # answers of which the error is the median
 OUR_STEPS, THEIR_STEPS = (10, 20, 40, 80), (20, 40, 100)  # 100: PyHessian's default

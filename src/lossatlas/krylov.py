@@ -52,10 +52,10 @@ def extremal_eigenpairs(
     """The `largest` largest and `smallest` smallest eigenvalues by block Lanczos with thick restarts.
 
     Banded block Lanczos with deflation (Ruhe 1979; Freund 1997), restarted with Ritz vectors (Wu and Simon 2000;
-    Stewart's Krylov-Schur 2001). Every vector is orthogonalised twice against the whole basis ("twice is enough",
-    Parlett 1998), so there are no ghost eigenvalues. It stops when every wanted residual r is at most `tol` times
-    the largest |λ|; each λ is then at most r from an eigenvalue, and where that one is a distance `gap` from the
-    others, at most r² / gap.
+    Stewart's Krylov-Schur 2001). Every vector is orthogonalised against the whole basis, and twice along the rows
+    that it is coupled to (along the others there is rounding only), so there are no ghost eigenvalues. It stops when
+    every wanted residual r is at most `tol` times the largest |λ|; each λ is then at most r from an eigenvalue, and
+    where that one is a distance `gap` from the others, at most r² / gap.
 
     Equal eigenvalues: a block of b vectors shows up to b copies. Where b copies stand at a wanted end the block is
     given one more random vector and run on for as many steps as before, until it is wider than what it finds; copies
