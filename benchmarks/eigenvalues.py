@@ -19,7 +19,7 @@ from lossatlas.curvature import Hessian
 from lossatlas.krylov import extremal_eigenpairs
 
 TOL = 1e-3  # of the largest |λ|
-PATIENCE = 300.0  # seconds of a try after which no more expensive one is made
+PATIENCE = 60.0  # seconds of a try after which no more expensive one is made
 
 # How a user would look for the settings that give the residual, cheapest first.
 ARPACK_TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)

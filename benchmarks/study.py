@@ -56,7 +56,7 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
     return {
         OURS: Tool(lambda: ours(study)),
         **dense,
-        PLAIN: Tool(lambda: plain(study, setting.effort.whole), part, weigh=lambda: plain_of_one(study)),
+        PLAIN: Tool(lambda: plain(study, setting.effort.whole), part, once=True, weigh=lambda: plain_of_one(study)),
     }
 
 

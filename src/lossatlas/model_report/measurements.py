@@ -218,7 +218,7 @@ def _spectrum(subject: Subject) -> Made:
 
 
 def _density(subject: Subject) -> Made:
-    draws, steps = max(subject.settings.samples // 3, 2), 40
+    draws, steps = max(subject.settings.samples // 6, 2), 80
 
     def measure(generator: Generator) -> xr.Dataset:
         return spectral_density(
