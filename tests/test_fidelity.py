@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -166,25 +168,41 @@ def test_a_surface_with_holes_is_measured_as_a_whole(network, many, small_is_lar
     assert np.array_equal(result.loss, dense.loss, equal_nan=True)
 
 
-def test_coarse_products_end_with_the_block(monkeypatch):
+SETTINGS: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+
+
+def precision() -> str:
+    return SETTINGS.fp32_precision
+
+
+@pytest.mark.parametrize("before", ["none", "ieee", "tf32"])
+def test_coarse_products_end_with_the_block(before, monkeypatch):
     monkeypatch.setattr(fidelity, "has_bfloat16", lambda: True)
-    before = torch.get_float32_matmul_precision()
-    during = []
+    own, during = precision(), []
+    SETTINGS.fp32_precision = before
 
     def fails() -> None:
         with coarse_products(1e12):
-            during.append(torch.get_float32_matmul_precision())
+            during.append(precision())
             raise KeyError
 
     with pytest.raises(KeyError):
         fails()
-    assert during == ["medium"]
-    assert torch.get_float32_matmul_precision() == before
+    assert during == ["bf16"]
+    assert precision() == before
     with coarse_products(1.0):
-        assert torch.get_float32_matmul_precision() == before
+        assert precision() == before
+    SETTINGS.fp32_precision = own
 
 
-def test_coarse_products_are_close(network, many, monkeypatch):
+def test_no_coarse_products_without_instructions_for_them(monkeypatch):
+    monkeypatch.setattr(fidelity, "has_bfloat16", lambda: False)
+    before = precision()
+    with coarse_products(1e12):
+        assert precision() == before
+
+
+def test_coarse_products_are_close(network, many):
     loss = Loss.of(network, many, nn.CrossEntropyLoss())
     exact = float(loss(loss.theta))
     with coarse_products(1e12):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,25 +33,27 @@ def rough_losses(losses: Mapping[str, Loss], theta: Callable[[], Tensor]) -> dic
 
 
 def has_bfloat16() -> bool:
-    """Whether products in bfloat16 are faster here, by instructions of their own."""
-    return torch.cuda.is_available() or bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    """Whether the processor has instructions for products in bfloat16, and torch a way to ask for them."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in older versions
+    return bool(capabilities.get("amx_bf16")) and hasattr(torch.backends.mkldnn, "matmul")
 
 
 @contextmanager
 def coarse_products(operations: float) -> Iterator[None]:
-    """Products of float32 matrices from bfloat16 factors, where the processor has them and they pay.
+    """Products of float32 matrices on the CPU from bfloat16 factors, where there are so many that it pays.
 
-    Sums stay in float32: a factor loses 16 of 24 bits, a loss some thousandths (torch.set_float32_matmul_precision).
+    Sums stay in float32: a factor loses 16 of 24 bits, a loss some thousandths.
     """
-    before = torch.get_float32_matmul_precision()
     if operations < BFLOAT16_WORTH or not has_bfloat16():
         yield
         return
-    torch.set_float32_matmul_precision("medium")
+    settings: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = settings.fp32_precision
+    settings.fp32_precision = "bf16"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        settings.fp32_precision = before
 
 
 def _sample(loss: Loss, theta: Callable[[], Tensor]) -> Loss | None:
