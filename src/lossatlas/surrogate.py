@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-import torch
 
 from lossatlas.splines import polyharmonic
 
@@ -121,7 +120,6 @@ class _Filling:
         self.places = np.stack([axis[self.every[:, k]] for k, axis in enumerate(scaled)], -1)  # (N, d) in [-1, 1]
         self.taken = np.zeros(len(self.every), bool)
         self.order = np.empty(0, int)  # measured nodes, as rows of `every`
-        self.distances = torch.empty(len(self.every), 0, dtype=torch.float64)  # of every node from the measured ones
         self.values = np.empty((0, len(smooth)))
         self.floors = np.empty((0, len(smooth)))  # the rough function at the measured nodes
 
@@ -134,17 +132,15 @@ class _Filling:
                 return self.whole("a value is not finite")
             if len(self.order) + self.batch + self.checks > limit:
                 return self.whole(f"not within {self.tol:g} of the range from {len(self.order)} nodes")
-            fine, coarse = self.predict()
-            chosen = self.most_doubtful(fine, coarse, self.batch)
-            doubtful, worst = self.errors_at(chosen, fine)
+            chosen, predicted = self.most_doubtful()
+            doubtful, worst = self.errors_at(chosen, predicted)
             if worst > self.tol:
                 continue
-            fine, coarse = self.predict()
             fresh = rng.choice(np.flatnonzero(~self.taken), self.checks, replace=False)
-            fresh_error, worst = self.errors_at(fresh, fine)
+            fresh_error, worst = self.errors_at(fresh, self.predict(fresh)[0])
             if worst <= self.tol:
                 break
-        fine, coarse = self.predict()
+        fine, coarse = self.predict(np.arange(len(self.every)))
         disagreement = np.abs(fine - coarse)[~self.taken].max(0)
         values = fine
         values[self.order] = self.values
@@ -175,50 +171,46 @@ class _Filling:
         """Measure nodes; largest error of each quantity there, and the largest of the smooth ones in units of range."""
         got = self.measure(rows)
         with np.errstate(invalid="ignore", divide="ignore"):
-            error = np.abs(got - predicted[rows])
+            error = np.abs(got - predicted)
             relative = error / self.ranges()
-            logs = np.abs(np.log(got) - np.log(predicted[rows])) / (LOG_TOL * self.log_ranges())
+            logs = np.abs(np.log(got) - np.log(predicted)) / (LOG_TOL * self.log_ranges())
         relative = np.where(self.logs(), np.maximum(relative, logs), relative)[:, self.smooth]
         return error.max(0), float(np.max(relative, initial=0.0))
 
-    def predict(self) -> tuple[np.ndarray, np.ndarray]:
-        """Every quantity at every node, `(N, v)`, by the spline that is trusted and by the one that checks it."""
+    def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every quantity at these nodes, `(n, v)`, by the spline that is trusted and by the one that checks it."""
         logs = self.logs()
         data, below = _represented(self.values, logs), np.zeros((1, len(logs)))
-        new = self.order[self.distances.shape[1] :]
         if self.floor is not None:
+            new = self.order[len(self.floors) :]
             self.floors = np.concatenate([self.floors, self.floor.at(new, self.every[new])])
-            data, below = data - _represented(self.floors, logs), _represented(self.floor.values, logs)
-        places = torch.from_numpy(self.places)
-        added = torch.cdist(places, places[new], compute_mode="donot_use_mm_for_euclid_dist")
-        self.distances = torch.cat([self.distances, added], 1)  # (N, m)
-        fine = below + polyharmonic(self.distances, 5, self.order, places, data)
-        coarse = below + polyharmonic(self.distances, 3, self.order, places, data)
+            data, below = data - _represented(self.floors, logs), _represented(self.floor.values[rows], logs)
+        nodes, places = self.places[self.order], self.places[rows]
+        fine = below + polyharmonic(nodes, data, places, power=5)
+        coarse = below + polyharmonic(nodes, data, places, power=3)
         if not self.smooth.all():
             steps = ~self.smooth
-            linear = polyharmonic(self.distances, 1, self.order, places, data[:, steps])
+            linear = polyharmonic(nodes, data[:, steps], places, power=1)
             low, high = self.values[:, steps].min(0), self.values[:, steps].max(0)
             coarse[:, steps] = np.clip(fine[:, steps], low, high)
             fine[:, steps] = np.clip(below[:, steps] + linear, low, high)
         with np.errstate(over="ignore"):
             return np.where(logs, np.exp(fine), fine), np.where(logs, np.exp(coarse), coarse)
 
-    def most_doubtful(self, fine: np.ndarray, coarse: np.ndarray, count: int) -> np.ndarray:
-        """Nodes where the two splines disagree most, at a distance from each other."""
+    def most_doubtful(self) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes where the two splines disagree most, at a distance from each other, and what is predicted there."""
+        nodes = np.flatnonzero(~self.taken)
+        fine, coarse = self.predict(nodes)
         with np.errstate(invalid="ignore", divide="ignore"):
             doubt = np.abs(fine - coarse) / self.ranges()
             logs = np.abs(np.log(fine) - np.log(coarse)) / (LOG_TOL * self.log_ranges())
         doubt = np.where(self.logs(), np.maximum(doubt, logs), doubt)[:, self.smooth].max(1)
-        doubt[self.taken] = -1
         apart = (1.2 / len(self.order) ** (1 / len(self.axes))) ** 2
-        rows = []
-        for _ in range(count):
-            row = int(doubt.argmax())
-            if doubt[row] < 0:
-                break
-            rows.append(row)
-            doubt[np.square(self.places - self.places[row]).sum(-1) < apart] = -1
-        return np.array(rows)
+        places, chosen = self.places[nodes], []
+        while len(chosen) < self.batch and (doubt >= 0).any():
+            chosen.append(int(doubt.argmax()))
+            doubt[np.square(places - places[chosen[-1]]).sum(-1) < apart] = -1
+        return nodes[chosen], fine[chosen]
 
     def whole(self, reason: str) -> Filled:
         if not self.taken.all():
