@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lossatlas import fidelity, random_plane
-from lossatlas import loss as loss_module
+from lossatlas import fidelity, pieces, random_plane
 from lossatlas.fidelity import coarse_products, rough_losses
 from lossatlas.loss import Loss, accuracy
 from lossatlas.sampling import strata
@@ -110,6 +109,42 @@ def test_a_criterion_that_takes_no_single_example_is_sampled_at_random(network, 
     assert some.examples == 500
 
 
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        nn.CrossEntropyLoss(torch.tensor([0.5, 1.5])),  # as many of each class as make the weights' sum that of rows
+        nn.CrossEntropyLoss(ignore_index=1),
+        nn.CrossEntropyLoss(reduction="sum", ignore_index=1),
+    ],
+    ids=["class weights", "ignored targets", "a sum with ignored targets"],
+)
+def test_no_sample_where_examples_weigh_unequally(network, many, criterion):
+    balanced = (many[0], torch.arange(5000) % 2)
+    loss = Loss.of(network, balanced, criterion, metrics={"accuracy": accuracy})
+    assert loss.subset(1000, at=loss.theta, generator=seeded(0)) is None
+
+
+def test_no_sample_of_data_that_are_no_rows(network, many):
+    batches = [{"x": many[0][:2000], "scale": 1.0}, {"x": many[0][2000:], "scale": 5.0}]
+    loss = Loss.of(
+        network, batches, lambda output, _: output.square().mean(),
+        forward=lambda module, batch: (module(batch["x"]) * batch["scale"], None), reduction="mean",
+    )  # fmt: skip
+    assert loss.subset(1000, at=loss.theta, generator=seeded(0)) is None
+
+
+def test_targets_that_are_ignored_are_not_hard(network, many):
+    targets = torch.where(torch.arange(5000) % 3 == 0, -100, many[1])
+    loss = Loss.of(network, (many[0], targets), lambda o, t: cross_entropy(o, t), weigh_by="examples")
+    assert sample(loss, 1000)(loss.theta).item() == pytest.approx(loss(loss.theta).item(), rel=0.2)
+
+
+def test_more_examples_than_there_are(network, many):
+    loss = Loss.of(network, many, nn.CrossEntropyLoss())
+    with pytest.raises(ValueError, match="wanted a subset of 30000 examples: there are 5000"):
+        loss.subset(30000, at=loss.theta, generator=seeded(0))
+
+
 def test_no_sample_where_examples_do_not_stand_alone(network, many):
     weighted = Loss.of(network, many, nn.CrossEntropyLoss(), weigh_by=lambda batch: len(batch[1]) + 1.0)
     assert weighted.subset(100, at=weighted.theta, generator=seeded(0)) is None
@@ -142,11 +177,41 @@ def test_a_surface_from_two_fidelities_is_right_within_its_error(network, many, 
         measured = few.measured.values
         assert np.array_equal(few.loss.values[:, measured], all_of_them.loss.values[:, measured])
         assert few.attrs["evaluations"] == measured.sum()
-        assert few.attrs["subset"] == round(8 * 5000**0.5)
-        assert few.attrs["subset_evaluations"] > few.attrs["evaluations"]
+        assert few.attrs["rough_examples"] == round(8 * 5000**0.5)
+        assert few.attrs["rough_evaluations"] > few.attrs["evaluations"]
         counts.append(few.attrs["evaluations"])
     assert np.mean(held) >= 0.95
     assert np.mean(counts) < 90  # one fidelity takes 129 at least
+
+
+class Scored(nn.Module):
+    """Computes its own loss, a scalar."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(self.network(x), labels)
+
+
+def test_a_module_with_a_loss_of_its_own_is_sampled_at_random(network, many, small_is_large):
+    loss = Loss.of(Scored(network), {"x": many[0], "labels": many[1]}, weigh_by="examples")
+    plain = Loss.of(network, many, nn.CrossEntropyLoss())
+    few = random_plane(loss, loss.theta, generator=seeded(0), steps=31)
+    dense = random_plane(plain, plain.theta, generator=seeded(0), steps=31, exact=True)
+    assert few.attrs["rough_examples"] == round(8 * 5000**0.5)
+    assert np.abs(few.loss - dense.loss).max() <= float(few.loss_error)
+
+
+def test_a_result_says_what_was_rough(network, many, monkeypatch):
+    monkeypatch.setattr(fidelity, "BFLOAT16_ENOUGH", 0)
+    monkeypatch.setattr(fidelity, "has_bfloat16", lambda: True)
+    loss = Loss.of(network, many, nn.CrossEntropyLoss())
+    result = random_plane(loss, loss.theta, generator=seeded(0), steps=31)
+    assert result.attrs["filled"].endswith("in bfloat16")
+    assert result.attrs["rough_examples"] == 0
+    assert "rough_examples" not in random_plane(loss, loss.theta, generator=seeded(0), steps=31, exact=True).attrs
 
 
 def test_one_fidelity_where_two_would_not_pay(network, many):
@@ -214,7 +279,8 @@ def test_coarse_products_are_close(network, many):
 
 @pytest.fixture
 def little_cache(monkeypatch):
-    monkeypatch.setattr(loss_module, "PIECE_BYTES", 1)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 500)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -245,3 +311,57 @@ def test_batches_that_are_more_than_their_examples_stay_whole(network, many, lit
     with torch.no_grad():
         wanted = criterion(network(many[0]), many[1]).item()
     assert loss(loss.theta).item() == pytest.approx(wanted, rel=1e-6)
+
+
+def worst(output, target):
+    return cross_entropy(output, target, reduction="none").max()
+
+
+def f1(output, target):
+    found = output.argmax(-1)
+    return 2 * (found & target).sum() / (found + target).sum()
+
+
+@pytest.mark.parametrize("metric", [worst, f1, lambda output, target: cross_entropy(output, target).exp()])
+@pytest.mark.parametrize("alike", ["all outputs zero", "all targets met"])
+def test_a_metric_that_is_no_mean_is_found_where_all_examples_are_alike(network, many, little_cache, metric, alike):
+    """At the module's own weights pieces and whole agree by chance; elsewhere they do not."""
+    targets = many[1]
+    if alike == "all outputs zero":
+        with torch.no_grad():
+            for parameter in network[2].parameters():
+                parameter.zero_()
+    else:
+        targets = network(many[0]).argmax(-1)
+    loss = Loss.of(network, (many[0], targets), nn.CrossEntropyLoss(), metrics={"metric": metric})
+    theta = loss.theta + 0.3 * torch.randn(loss.layout.size, generator=seeded(3))
+    nn.utils.vector_to_parameters(theta, network.parameters())
+    with torch.no_grad():
+        wanted = float(metric(network(many[0]), targets))
+    assert loss.evaluate(theta[None])["metric"].item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_batches_with_weights_of_their_own_stay_whole(network, many, little_cache):
+    batches = [(many[0][:2048], many[1][:2048]), (many[0][2048:2548], many[1][2048:2548])]
+    loss = Loss.of(network, batches, nn.CrossEntropyLoss(), weigh_by=lambda batch: 1.0)
+    with torch.no_grad():
+        wanted = np.mean([cross_entropy(network(x), y).item() for x, y in batches])
+    assert loss(loss.theta).item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_batches_that_cannot_be_cut_stay_whole(network, many, little_cache):
+    batches = [{"x": many[0][:2000], "labels": many[1][:2000]}, {"x": many[0][2000:2600], "labels": many[1][2000:2600]}]
+    extra = [batch | {"once": torch.ones(3)} for batch in batches]
+    loss = Loss.of(
+        network, extra, nn.CrossEntropyLoss(), forward=lambda module, batch: (module(batch["x"]), batch["labels"])
+    )
+    assert loss.batches == 2
+
+
+def test_large_weights_are_not_read_for_small_pieces(many, monkeypatch):
+    """A piece is no smaller than the weights that it reads."""
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 1)
+    wide = nn.Sequential(nn.Linear(2, 400), nn.ReLU(), nn.Linear(400, 400), nn.ReLU(), nn.Linear(400, 2))
+    rows = [len(batch[1]) for batch in Loss.of(wide, many, nn.CrossEntropyLoss())._data]
+    assert 4 * 400 * max(rows) == pytest.approx(4 * sum(p.numel() for p in wide.parameters()), rel=0.01)

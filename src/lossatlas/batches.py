@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 Batch = Any  # a tree: tensors in tuples, lists, mappings and dataclasses, nested at will
@@ -27,7 +28,7 @@ class Batches:
     def __init__(
         self, kept: list[Batch], device: torch.device, dtype: torch.dtype | None = None, *, budget: int
     ) -> None:
-        self._kept, self._device, self._dtype, self._budget = kept, device, dtype, budget
+        self._kept, self.device, self._dtype, self._budget = kept, device, dtype, budget
         self.rows = [rows_of(batch) for batch in kept]
         self._here = sum(tensor.nbytes for batch in kept for tensor in tensors_of(batch)) <= budget
         if self._here:
@@ -45,27 +46,27 @@ class Batches:
 
     @property
     def stackable(self) -> bool:
-        """Whether the examples could as well stand in one batch: everywhere the same tree, with a row per example."""
-        kinds = set()
+        """Whether the examples could as well stand in one batch: the same tree of tensors, with a row for each."""
+        kinds = []
         for rows, batch in zip(self.rows, self._kept, strict=True):
-            tensors = tensors_of(batch)
-            if any(tensor.ndim == 0 or len(tensor) != rows for tensor in tensors):
+            leaves, tree = tree_flatten(batch)
+            if not all(isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == rows for leaf in leaves):
                 return False
-            kinds.add(tuple((tensor.shape[1:], tensor.dtype) for tensor in tensors))
-        return len(kinds) == 1
+            kinds.append((tree, [(leaf.shape[1:], leaf.dtype) for leaf in leaves]))
+        return all(kind == kinds[0] for kind in kinds)
 
     def taking(self, groups: Sequence[Tensor]) -> Self:
         """A batch of each group of examples `(n,)`, counted through all batches, which must be `stackable`."""
         taken = [_take(self._kept, self.rows, rows) for rows in groups]
-        return type(self)(taken, self._device, self._dtype, budget=self._budget)
+        return type(self)(taken, self.device, self._dtype, budget=self._budget)
 
     def to(self, dtype: torch.dtype) -> Self:
         """The same batches with their floating-point tensors in `dtype`."""
-        return type(self)(self._kept, self._device, dtype, budget=self._budget)
+        return type(self)(self._kept, self.device, dtype, budget=self._budget)
 
     def _moved(self, batch: Batch) -> Batch:
         def move(tensor: Tensor) -> Tensor:
-            return tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
+            return tensor.to(self.device, self._dtype if tensor.is_floating_point() else None)
 
         return map_tensors(move, batch)
 

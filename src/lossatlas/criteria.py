@@ -154,6 +154,12 @@ class Averaging:
             "sum" if summed else "weigh_by" if callable(weigh_by) else "examples" if by_rows else "tokens",
         )  # fmt: skip
 
+    def counts(self, rows: Sequence[int]) -> bool:
+        """Whether batches weigh by their examples, or, where the criterion sums, are added up."""
+        wanted = torch.tensor(rows, dtype=torch.float64)[:, None].expand_as(self.weights)
+        same = self.weights == wanted
+        return bool(same[:, 1:].all()) and (self.weighted_by == "sum" or bool(same.all()))
+
     def of_samples(self, sizes: Sequence[int], populations: Sequence[int]) -> Averaging:
         """The same for batches of so many examples that stand for so many: weighted by examples, or summed."""
         weights = torch.tensor(populations, dtype=torch.float64)[:, None].repeat(1, self.weights.shape[1])
@@ -186,6 +192,10 @@ def _weights(criterion: Criterion, weigh_by: WeighBy | None, batch: Batch, targe
     by_class = _setting(criterion, "weight")
     weight = by_class.cpu()[counted].double().sum() if isinstance(by_class, Tensor) else counted.numel()
     return float(weight), float(counted.numel())
+
+
+def has_class_weights(criterion: Criterion) -> bool:
+    return isinstance(_setting(criterion, "weight"), Tensor)
 
 
 def name_of(function: Any) -> str:

@@ -138,8 +138,8 @@ def _gaussians(axis: Tensor, nodes: Tensor, weights: Tensor, sigma: float) -> Te
 def _lanczos(product: Product, starts: Tensor, steps: int, outside: Tensor) -> tuple[Tensor, Tensor]:
     """Nodes and weights `(d, 2 steps − 1)` from starts `(d, P)`, all of it orthogonal to the rows of `outside`.
 
-    In the precision of the product. The known part of an image, along the last two vectors and what is outside, goes
-    first; what remains along the others is rounding, for which one pass over the whole basis is enough.
+    In the precision of the product, single at least. The known part of an image, along the last two vectors and what is
+    outside, goes first; what remains along the others is rounding, for which one pass over the whole basis is enough.
     """
     draws, size = starts.shape
     diagonal, couplings = torch.zeros(2, draws, steps, dtype=torch.float64)
@@ -150,6 +150,7 @@ def _lanczos(product: Product, starts: Tensor, steps: int, outside: Tensor) -> t
     for step in range(steps):
         rows = torch.where(alive, rows / length, 0.0)
         image = product(rows)
+        image = image.to(torch.promote_types(image.dtype, torch.float32))
         if not step:
             outside, rows = outside.to(image), rows.to(image)
             basis = image.new_empty(draws, steps, size)
@@ -176,10 +177,8 @@ def _averaged(diagonal: Tensor, couplings: Tensor) -> tuple[Tensor, Tensor]:
     with nodes between those of Gauss's rule. Costs no further product.
     """
     m = diagonal.shape[-1]
-    if m > 1 and couplings[:, -1].any():  # else the Krylov spaces are complete: Gauss is exact
-        diagonal = torch.cat([diagonal, diagonal[:, :-1].flip(-1)], -1)
-        couplings = torch.cat([couplings, couplings[:, : m - 2].flip(-1)], -1)
-    else:
-        couplings = couplings[:, :-1]
+    # Where a Krylov space is complete its last coupling is 0: what stands behind it has weight 0.
+    diagonal = torch.cat([diagonal, diagonal[:, :-1].flip(-1)], -1)
+    couplings = couplings[:, :0] if m == 1 else torch.cat([couplings, couplings[:, : m - 2].flip(-1)], -1)
     nodes, vectors = torch.linalg.eigh(torch.diag_embed(diagonal) + torch.diag_embed(couplings, -1))
     return nodes, vectors[:, 0] ** 2

@@ -119,7 +119,7 @@ def orthogonalize(directions: Tensor) -> Tensor:
 
     Raises ValueError when a direction lies in the span of those before it.
     """
-    turned = directions.clone()  # in place from here on: a large network has room for few copies
+    turned = _float(directions)  # in place from here on: a large network has room for few copies
     norms = [_norm(row) for row in turned]
     for index, rest in enumerate(turned):
         for _ in range(2):  # once more, for what rounding left behind
@@ -131,7 +131,7 @@ def orthogonalize(directions: Tensor) -> Tensor:
         rest.div_(left)
     for row, norm in zip(turned, norms, strict=True):
         row.mul_(norm)
-    return turned
+    return turned.to(directions.dtype)
 
 
 def orthogonalize_by_tensor(layout: Layout, directions: Tensor) -> Tensor:
@@ -143,17 +143,22 @@ def orthogonalize_by_tensor(layout: Layout, directions: Tensor) -> Tensor:
 
     Raises ValueError when a direction lies in the span of those before it.
     """
-    turned = directions.clone()
+    turned = _float(directions)
     for part in layout.unflatten(turned).values():
         flat = part.view(len(directions), -1)
         if flat.shape[1] >= len(directions) and bool(flat.any(-1).all()):
             flat.copy_(orthogonalize(flat))
-    return orthogonalize(turned)
+    return orthogonalize(turned).to(directions.dtype)
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
     """Cosine of the angle between two directions, computed in float64."""
     return float(inner(a, b)) / (_norm(a) * _norm(b))
+
+
+def _float(directions: Tensor) -> Tensor:
+    """A copy, in single precision at least."""
+    return directions.to(torch.promote_types(directions.dtype, torch.float32), copy=True)
 
 
 def _norm(vector: Tensor) -> float:

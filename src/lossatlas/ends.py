@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossatlas.krylov import Product, dense_eigenpairs, extremal_eigenpairs
+from lossatlas.krylov import Product, extremal_eigenpairs
 from lossatlas.trace import trace
 
 
@@ -66,13 +66,17 @@ def dense_ends(product: Product, size: int, *, k: int, device: torch.device | st
     >>> found.largest.tolist(), found.smallest, found.trace
     ([2.0, -1.0, nan], -1.0, 1.0)
     """
-    values, residuals, trace_of_all = dense_eigenpairs(product, size, device)
+    matrix = product(torch.eye(size, dtype=torch.float64, device=device)).double().cpu()  # (P, P)
+    if not bool(torch.isfinite(matrix).all()):
+        raise ValueError("the product with a vector is not finite: is the loss NaN or infinite at this point?")
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    residuals = (matrix @ vectors - values * vectors).norm(dim=0)
     missing = max(k - size, 0)
     largest, beside = (
         torch.nn.functional.pad(of.flip(0)[:k], (0, missing), value=torch.nan) for of in (values, residuals)
     )
     return Ends(
-        largest, beside, float(values[0]), float(residuals[0]), trace_of_all, 0.0, size, 0, True
+        largest, beside, float(values[0]), float(residuals[0]), float(matrix.trace()), 0.0, size, 0, True
     )  # fmt: skip
 
 

@@ -28,8 +28,14 @@ def rough_losses(losses: Mapping[str, Loss], theta: Callable[[], Tensor]) -> dic
     """
     found = {name: _sample(loss, theta) or loss for name, loss in losses.items()}
     cost, rough = (sum(loss.operations for loss in some.values()) for some in (losses, found))
-    wide = all(loss.dtype is torch.float32 for loss in losses.values())
-    return found if rough <= cost / 3 or (rough >= BFLOAT16_ENOUGH and wide and has_bfloat16()) else None
+    return found if rough <= cost / 3 or (rough >= BFLOAT16_ENOUGH and eased(losses)) else None
+
+
+def eased(losses: Mapping[str, Loss]) -> bool:
+    """Whether `coarse_products` makes all of these losses cheaper."""
+    return has_bfloat16() and all(
+        loss.dtype is torch.float32 and loss.theta.device.type == "cpu" for loss in losses.values()
+    )
 
 
 def has_bfloat16() -> bool:

@@ -101,18 +101,6 @@ def extremal_eigenpairs(
     return _pairs(values, search.vectors(), residuals, largest, spent + search.products, tol * search.scale)
 
 
-def dense_eigenpairs(product: Product, size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, float]:
-    """All eigenvalues, ascending `(P,)`, their residuals `(P,)` and the trace, from the whole matrix: `size` products.
-
-    Raises ValueError where a product is not finite.
-    """
-    matrix = product(torch.eye(size, dtype=torch.float64, device=device)).double().cpu()  # (P, P)
-    if not bool(torch.isfinite(matrix).all()):
-        raise ValueError("the product with a vector is not finite: is the loss NaN or infinite at this point?")
-    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    return values, (matrix @ vectors - values * vectors).norm(dim=0), float(matrix.trace())
-
-
 def _checked(product: Product, search: _Search, products: int, tol: float) -> tuple[Tensor, Eigenpairs]:
     """The pairs found, by Rayleigh and Ritz on the span of their vectors with another product."""
     vectors = search.vectors().double()  # orthonormal in single precision only
@@ -188,7 +176,7 @@ class _Search:
             if not self.settled:
                 if self.known == self.done:  # an invariant subspace: leave it
                     self._add_random(self.block)
-                if self.done + self.block > self.limit < self.size:
+                if self.done + self.block > self.limit < self.size and self.products < max_products:
                     self._restart()
 
     def picked(self) -> tuple[Tensor, Tensor, Tensor]:

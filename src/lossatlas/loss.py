@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from lossatlas.batches import Batch, Batches, cut, read
+from lossatlas.batches import Batch, Batches, read
 from lossatlas.between import Between
 from lossatlas.criteria import (
     Averaging,
@@ -20,6 +20,7 @@ from lossatlas.criteria import (
     Reduction,
     WeighBy,
     adds_up,
+    has_class_weights,
     name_of,
     needs_target,
     own_loss,
@@ -27,12 +28,13 @@ from lossatlas.criteria import (
     supervised,
     target_of,
 )
-from lossatlas.first_pass import Cost, divisible, first_pass, warn_of_numbers
+from lossatlas.first_pass import Cost, first_pass, warn_of_numbers
 from lossatlas.given import check_kinds, check_recording
 from lossatlas.module_state import Buffers, ModuleState, Point, private_copy, untouched_randomness
 from lossatlas.parameters import Layout
 from lossatlas.paths import Affine, Segment
 from lossatlas.penalty import Penalty
+from lossatlas.pieces import in_pieces
 from lossatlas.sampling import hardness, strata
 from lossatlas.stacked import Stacked
 
@@ -41,8 +43,6 @@ __all__ = ["Batch", "Loss", "Points", "accuracy"]
 # Bytes of the largest activation in one chunk of points. Beyond a few MiB the activations fall out of the
 # cache and a point costs more, not less: see docs/architecture.md for the measurement.
 CHUNK_BYTES = 4 * 2**20
-PIECE_BYTES = 2 * 2**20  # the same for a piece of a batch: 4x250 on 20,480 examples at once takes twice as long
-PIECE_ROWS = 512  # at least, since every piece reads all weights again
 GPU_CHUNK_BYTES = 256 * 2**20  # a GPU wants large kernels; not measured
 
 
@@ -110,7 +110,8 @@ class Loss:
         device: torch.device | str | None = None,
         memory: int | None = None,
     ) -> Self:
-        """The loss of `module` on `data`. Costs a copy of the module and two passes of the largest batch.
+        """The loss of `module` on `data`. Costs a copy of the module and two passes of the largest batch, and four more
+        where that is so large that it is tried in pieces.
 
         Args:
             module: any `nn.Module` that can be copied.
@@ -166,11 +167,11 @@ class Loss:
             kept = Batches(batches, place, budget=_budget(memory, place))
             cost = first_pass(state, kept.largest(), measure)
             summed = said == "sum" or (said is None and _adds_up(state, kept.largest(), measure))
-            most, rows = _rows_in_cache(cost, max(kept.rows), place), max(kept.rows)
-            if most < rows and divisible(state, kept.largest(), measure, most, weigh_by, summed=summed):
-                batches = [piece for batch in batches for piece in cut(batch, most)]
+            pieces = in_pieces(state, batches, kept, cost, measure, weigh_by, summed=summed)
+            if len(pieces) > len(batches):
+                batches, whole = pieces, max(kept.rows)
                 kept = Batches(batches, place, budget=_budget(memory, place))
-                cost = cost.times(most / rows)
+                cost = cost.times(max(kept.rows) / whole)
             if forward is None or not needs_target(measure.criterion, weigh_by):
                 targets = [target_of(batch) if forward is None else None for batch in batches]
             else:  # only a pass over the data tells
@@ -195,10 +196,14 @@ class Loss:
         """An estimate of the loss from so many of its examples, a fixed sample: a function of θ like the loss itself.
 
         A quarter are the hardest ones at the point `at` `(P,)`, the others are drawn from the rest (`sampling.strata`).
-        None where examples cannot be told apart, weigh unequally, or share the statistics of their batch.
+        None where examples cannot be told apart, weigh unequally, or share the statistics of their batch. Raises
+        ValueError where there are fewer examples.
         """
+        if not 0 < examples <= self.examples:
+            raise ValueError(f"wanted a subset of {examples} examples: there are {self.examples}")
         if (
-            self._averaging.weighted_by not in ("examples", "sum")
+            not self._averaging.counts(self._data.rows)
+            or (self._averaging.weighted_by != "sum" and has_class_weights(self._measure.criterion))
             or self._state.buffers in ("batch", "re-estimated")
             or not self._data.stackable
         ):
@@ -341,11 +346,6 @@ def _points(points: Points, index: slice, old: Tensor | None) -> Tensor:
     if old is None or not isinstance(points, Segment | Affine) or len(old) != len(range(len(points))[index]):
         return points[index]
     return points.write(index, old)
-
-
-def _rows_in_cache(cost: Cost, rows: int, device: torch.device) -> int:
-    """Examples of a batch whose activations stay in the cache, of the `rows` that cost so much."""
-    return max(PIECE_ROWS, rows * PIECE_BYTES // cost.bytes) if device.type == "cpu" and cost.bytes else rows
 
 
 def _budget(memory: int | None, device: torch.device) -> int:

@@ -23,15 +23,17 @@ class Stratum:
     population: int
 
 
-def strata(hardness: Tensor | None, total: int, count: int, generator: torch.Generator) -> list[Stratum]:
+def strata(values: Tensor | None, total: int, count: int, generator: torch.Generator) -> list[Stratum]:
     """`count` of `total` examples: the hardest quarter of them all, the others at random from the rest.
 
     Near a minimum the loss is that of a few examples; with all of them in the sample (a certainty stratum; Cochran
-    1977, chapter 5) its logarithm follows that of the loss on all data. Without `hardness` `(total,)` all are random.
+    1977, chapter 5) its logarithm follows that of the loss on all data. `values` `(total,)` say how hard each is;
+    without them all are random.
     """
     taken = torch.zeros(total, dtype=torch.bool)
-    if hardness is not None:
-        taken[hardness.topk(count // HARDEST).indices.cpu()] = True
+    if values is not None:
+        known = values.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)  # NaN: a target that is ignored
+        taken[known.topk(count // HARDEST).indices.cpu()] = True
     hard, rest = taken.nonzero()[:, 0], (~taken).nonzero()[:, 0]
     some = rest[torch.randperm(len(rest), generator=generator)[: count - len(hard)]]
     found = [Stratum(some, len(rest))]
@@ -47,7 +49,7 @@ def hardness(state: ModuleState, data: Batches, criterion: Criterion) -> Tensor 
     found = []
     for rows, batch in zip(data.rows, data, strict=True):
         output, target = state.call(batch)
-        if not (isinstance(output, Tensor) and isinstance(target, Tensor) and len(output) == len(target) == rows):
+        if not all(isinstance(part, Tensor) and part.ndim and len(part) == rows for part in (output, target)):
             return None
         try:
             found.append(vmap(lambda one, other: criterion(one[None], other[None]))(output, target))

@@ -13,13 +13,12 @@ from torch import Tensor
 from lossatlas.fidelity import coarse_products, rough_losses
 from lossatlas.loss import Loss, Points
 from lossatlas.results import UNITS
-from lossatlas.surrogate import Filled, fill
+from lossatlas.surrogate import SMALL, Filled, fill
 
 Losses = Loss | Mapping[str, Loss]
 
 SMOOTH = ("loss", "penalty", "objective")  # metrics may have steps
 SURFACE_TOL = 0.01  # of a surface's range
-LARGE = 500  # nodes of a grid, from which two fidelities are thought of
 
 
 def by_split(losses: Losses) -> dict[str, Loss]:
@@ -87,6 +86,9 @@ def sample_grid(
     Args:
         place: coordinates `(n, d)` on the axes -> the points there.
 
+    Where evaluations are expensive most nodes are those of a cheaper function (`fidelity.rough_losses`), of
+    `rough_examples` examples (0: of all) at `rough_evaluations` nodes; `evaluations` counts those of the loss itself.
+
     Returns:
         as `sample`, and `measured`, which nodes were, over the axes; `<quantity>_error`, the largest deviation to
         expect at the others, by split. The attribute `filled` says in words how the grid came about.
@@ -105,7 +107,7 @@ def sample_grid(
         found = Filled.whole(_values(named, at(every)).T.reshape(-1, *shape), "every node was asked for")
     else:
         smooth = [name in SMOOTH for loss in named.values() for name in loss.names]
-        if math.prod(shape) >= LARGE:
+        if math.prod(shape) >= SMALL:
             rough = rough_losses(named, lambda: place(torch.zeros(1, len(shape), dtype=torch.float64))[:1][0])
         found = fill(
             lambda nodes: _values(named, at(nodes)), values, smooth=smooth, tol=tol,
@@ -129,9 +131,10 @@ def sample_grid(
     filled = found.reason or f"splines through {count} nodes"
     attrs = {"evaluations": count, **first.attrs}
     if rough is not None:
-        attrs |= {"subset": max(loss.examples for loss in rough.values()), "subset_evaluations": found.rough_nodes}
+        sampled = [loss.examples for name, loss in rough.items() if loss is not named[name]]
+        attrs |= {"rough_evaluations": found.rough_nodes, "rough_examples": max(sampled, default=0)}
         if not found.reason:
-            filled += f", and {found.rough_nodes} on a subset of the examples"
+            filled += f", and {found.rough_nodes} " + ("on a sample of the examples" if sampled else "in bfloat16")
     attrs["filled"] = filled
     lost = int((~np.isfinite(result.loss.values)).sum())
     return result.assign_attrs(attrs | ({"not_finite": lost} if lost else {}))

@@ -113,8 +113,8 @@ class _Filling:
         self.evaluate, self.axes, self.smooth, self.tol, self.floor = evaluate, axes, smooth, tol, floor
         self.shape = tuple(len(axis) for axis in axes)
         surface = SURFACE if math.prod(self.shape) >= SMALL else SMALL_SURFACE
-        sizes = CURVE if len(axes) == 1 else surface
-        self.start, self.batch, self.checks = sizes if floor is None else DIFFERENCE[sizes]
+        self.sizes = CURVE if len(axes) == 1 else surface
+        self.start, self.batch, self.checks = self.sizes if floor is None else DIFFERENCE[self.sizes]
         self.every = np.stack(np.meshgrid(*map(np.arange, self.shape), indexing="ij"), -1).reshape(-1, len(axes))
         scaled = [_scaled(axis) for axis in axes]
         self.places = np.stack([axis[self.every[:, k]] for k, axis in enumerate(scaled)], -1)  # (N, d) in [-1, 1]
@@ -179,11 +179,10 @@ class _Filling:
 
     def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Every quantity at these nodes, `(n, v)`, by the spline that is trusted and by the one that checks it."""
+        self.extend_floor()
         logs = self.logs()
         data, below = _represented(self.values, logs), np.zeros((1, len(logs)))
         if self.floor is not None:
-            new = self.order[len(self.floors) :]
-            self.floors = np.concatenate([self.floors, self.floor.at(new, self.every[new])])
             data, below = data - _represented(self.floors, logs), _represented(self.floor.values[rows], logs)
         nodes, places = self.places[self.order], self.places[rows]
         fine = below + polyharmonic(nodes, data, places, power=5)
@@ -197,8 +196,22 @@ class _Filling:
         with np.errstate(over="ignore"):
             return np.where(logs, np.exp(fine), fine), np.where(logs, np.exp(coarse), coarse)
 
+    def extend_floor(self) -> None:
+        """The rough function at the nodes that came last; where it is not finite there, do without it from now on."""
+        if self.floor is None:
+            return
+        new = self.order[len(self.floors) :]
+        self.floors = np.concatenate([self.floors, self.floor.at(new, self.every[new])])
+        self.floor.positive &= self.floors.min(0) > 0
+        if not np.isfinite(self.floors).all():
+            self.floor = None
+            self.start, self.batch, self.checks = self.sizes
+            nodes = self.first_nodes()
+            self.measure(nodes[~self.taken[nodes]])
+
     def most_doubtful(self) -> tuple[np.ndarray, np.ndarray]:
         """Nodes where the two splines disagree most, at a distance from each other, and what is predicted there."""
+        self.extend_floor()  # it may measure nodes
         nodes = np.flatnonzero(~self.taken)
         fine, coarse = self.predict(nodes)
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,23 +12,11 @@ from torch import Tensor
 
 from lossatlas.curvature import MIXED_TOL, Hessian
 from lossatlas.density import Density, Quadrature, Scale, broaden, quadrature
+from lossatlas.ends import Ends, dense_ends
 from lossatlas.given import check_generator
-from lossatlas.krylov import dense_eigenpairs, extremal_eigenpairs
+from lossatlas.krylov import extremal_eigenpairs
 from lossatlas.results import UNITS
 from lossatlas.surface import Losses, by_split, join_splits
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The ends of the spectrum, known one by one."""
-
-    largest: Tensor  # (k,), descending
-    residuals: Tensor  # (k,)
-    smallest: float
-    smallest_residual: float
-    converged: bool
-    products: int
-
 
 RESOLVED = 1e-3  # of the largest |λ|: nearer to zero one node stands for many eigenvalues, of either sign
 
@@ -57,7 +46,8 @@ def spectral_density(
     whose rounding is far below the sampling error. A module with no more than `draws` · `steps` parameters has its
     whole Hessian computed instead, by one product per parameter: its errors are then 0.
 
-    The error is that of sampling; what `steps` cannot resolve of the bulk shows as bumps, wherever σ is narrower.
+    The error is that of sampling; what `steps` cannot resolve of the bulk shows as bumps, wherever σ is narrower, and
+    with few steps as some of `negative` where there is none: the outermost nodes may lie a little outside the spectrum.
 
     Returns:
         density, density_error over the axis, `(grid,)`, and position, the eigenvalue there; eigenvalues, residuals
@@ -76,65 +66,69 @@ def spectral_density(
         own = torch.Generator().manual_seed(seed)
         product = Hessian(loss if dtype in (None, loss.dtype) else loss.to(dtype), theta)
         if size <= draws * steps:
-            found, pairs = _whole(product, size, k)
+            found, ends = _whole(product, size, k, theta.device)
         else:
-            found, pairs = _sampled(product, size, k, draws, steps, tol, own, dtype or loss.dtype, theta.device)
+            precision = torch.promote_types(dtype or loss.dtype, torch.float32 if tol >= MIXED_TOL else torch.float64)
+            found, ends = _sampled(product, size, k, draws, steps, tol, own, precision, theta.device)
         density = broaden(found, scale=scale, width=width)
         attrs = {"probe": "spectral_density", "scale": scale, "width": width, "draws": draws, "k": k}
-        parts[split] = _labelled(found, density, pairs, size, attrs | loss.attrs)
+        parts[split] = _labelled(found, density, ends, attrs | loss.attrs)
     return join_splits(parts)
 
 
-def _whole(product: Hessian, size: int, k: int) -> tuple[Quadrature, Pairs | None]:
+def _whole(product: Hessian, size: int, k: int, device: torch.device) -> tuple[Quadrature, Ends]:
     """The spectrum itself, where it takes no more products than the draws would."""
-    values, residuals, _ = dense_eigenpairs(product, size)
-    found = Quadrature(values.expand(2, -1), torch.full((2, size), 1 / size, dtype=torch.float64), size)
-    if not k:
-        return found, None
-    return found, Pairs(values.flip(0)[:k], residuals.flip(0)[:k], float(values[0]), float(residuals[0]), True, 0)
+    ends = dense_ends(product, size, k=size, device=device)
+    weights = torch.full((2, size), 1 / size, dtype=torch.float64)
+    found = Quadrature(ends.largest.expand(2, -1), weights, size)
+    return found, replace(ends, largest=ends.largest[:k], residuals=ends.residuals[:k])
 
 
 def _sampled(
     product: Hessian, size: int, k: int, draws: int, steps: int, tol: float, generator: torch.Generator,
     dtype: torch.dtype, device: torch.device,
-) -> tuple[Quadrature, Pairs | None]:  # fmt: skip
-    settings: dict[str, Any] = {"draws": draws, "steps": steps, "generator": generator, "device": device}
-    if not k:
-        return quadrature(product, size, **settings), None
-    pairs = extremal_eigenpairs(
-        product, size, largest=k, smallest=1, generator=generator, tol=tol, device=device,
-        dtype=dtype if tol >= MIXED_TOL else torch.float64,
+) -> tuple[Quadrature, Ends]:  # fmt: skip
+    pairs = outliers = None
+    if k:
+        pairs = extremal_eigenpairs(
+            product, size, largest=k, smallest=1, generator=generator, tol=tol, device=device, dtype=dtype
+        )
+        values = torch.cat([pairs.largest, pairs.smallest])
+        outliers = values, torch.cat([pairs.largest_vectors, pairs.smallest_vectors])
+    found = quadrature(
+        product, size, draws=draws, steps=steps, generator=generator, deflate=outliers, device=device
     )  # fmt: skip
-    values = torch.cat([pairs.largest, pairs.smallest])
-    vectors = torch.cat([pairs.largest_vectors, pairs.smallest_vectors])
-    return quadrature(product, size, deflate=(values, vectors), **settings), Pairs(
-        pairs.largest, pairs.largest_residuals, float(pairs.smallest[0]), float(pairs.smallest_residuals[0]),
-        pairs.converged, pairs.products,
+    mean, error = found.mean(found.nodes)
+    none = torch.zeros(0, dtype=torch.float64)
+    return found, Ends(
+        pairs.largest if pairs else none, pairs.largest_residuals if pairs else none,
+        float(pairs.smallest[0]) if pairs else math.nan, float(pairs.smallest_residuals[0]) if pairs else math.nan,
+        mean * size, error * size, found.products + (pairs.products if pairs else 0), 0,
+        pairs.converged if pairs else True,
     )  # fmt: skip
 
 
-def _labelled(found: Quadrature, density: Density, pairs: Pairs | None, size: int, attrs: dict[str, Any]) -> xr.Dataset:
+def _labelled(found: Quadrature, density: Density, ends: Ends, attrs: dict[str, Any]) -> xr.Dataset:
     mean, mean_error = found.mean(found.nodes)
     negative, negative_error = found.mean((found.nodes < -RESOLVED * found.nodes.abs().max()).double())
     scalars = {
         "mean": mean, "mean_error": mean_error, "negative": negative, "negative_error": negative_error,
-        "trace": mean * size, "trace_error": mean_error * size, "sigma": density.sigma, "products": found.products,
+        "trace": ends.trace, "trace_error": ends.trace_error, "sigma": density.sigma, "products": ends.products,
     }  # fmt: skip
-    ends: dict[str, Any] = {}
-    if pairs is not None:
+    pairs: dict[str, Any] = {}
+    if len(ends.largest):
         scalars |= {
-            "smallest": pairs.smallest, "smallest_residual": pairs.smallest_residual, "converged": pairs.converged,
-            "products": found.products + pairs.products,
+            "smallest": ends.smallest, "smallest_residual": ends.smallest_residual, "converged": ends.converged,
         }  # fmt: skip
-        ends = {"eigenvalues": pairs.largest, "residuals": pairs.residuals}
+        pairs = {"eigenvalues": ends.largest, "residuals": ends.residuals}
     curves = {
         "position": density.eigenvalues, "axis": density.axis, "density": density.density,
         "density_error": density.error,
     }  # fmt: skip
     return xr.Dataset(
         {name: ("grid", values.numpy(), UNITS[name]) for name, values in curves.items()}
-        | {name: ("eigenvalue", values.numpy(), UNITS[name]) for name, values in ends.items()}
+        | {name: ("eigenvalue", values.numpy(), UNITS[name]) for name, values in pairs.items()}
         | {name: ((), value, UNITS.get(name, {})) for name, value in scalars.items()},
-        {"eigenvalue": range(1, len(pairs.largest) + 1)} if pairs is not None else {},
+        {"eigenvalue": range(1, len(ends.largest) + 1)} if pairs else {},
         attrs=attrs,
     )
