@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lossatlas import density
 from lossatlas.density import _lanczos, broaden, quadrature, spectral_density
 from lossatlas.trace import trace
 
@@ -58,6 +59,18 @@ def test_every_eigenvalue_of_a_small_matrix_is_a_node():
     found = of(rotated([-2.0, 1.0, 4.0, 10.0]), draws=3, steps=9)
     assert found.products == 3 * 4
     assert np.allclose(found.nodes, [[-2, 1, 4, 10]] * 3, atol=1e-10)
+
+
+def test_groups_of_draws_that_end_early_have_as_many_nodes(monkeypatch):
+    """A matrix of low rank completes some Krylov spaces before the others; draws advance one by one."""
+    monkeypatch.setattr(density, "BASIS_BYTES", 1)
+    values = torch.cat([torch.linspace(1, 2, 5, dtype=torch.float64), torch.zeros(60, dtype=torch.float64)])
+    for steps in (4, 5, 6, 7, 8):
+        found = quadrature(lambda rows: rows * values, 65, draws=6, steps=steps, generator=seed(steps))
+        assert found.nodes.shape == (6, 2 * steps - 1)
+        assert torch.allclose(found.weights.sum(1), torch.ones(6, dtype=torch.float64))
+        mean, error = found.mean(found.nodes)
+        assert abs(mean - float(values.mean())) < 4 * error
 
 
 @pytest.mark.parametrize("deflate", [False, True])

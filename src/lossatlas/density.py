@@ -167,18 +167,21 @@ def _lanczos(product: Product, starts: Tensor, steps: int, outside: Tensor) -> t
         rows, length = image, image.norm(dim=-1, keepdim=True)
         alive = alive & (length > NEGLIGIBLE[image.dtype] * whole)  # else the Krylov space is complete
         couplings[:, step] = torch.where(alive, length, 0.0)[:, 0].cpu()
-    return _averaged(diagonal, couplings)
+    return _averaged(diagonal, couplings, complete=steps + len(outside) == size)
 
 
-def _averaged(diagonal: Tensor, couplings: Tensor) -> tuple[Tensor, Tensor]:
+def _averaged(diagonal: Tensor, couplings: Tensor, *, complete: bool) -> tuple[Tensor, Tensor]:
     """Nodes and weights `(d, 2m − 1)` of the generalized averaged Gauss rule (Spalević 2007) of m Lanczos steps.
 
     The first m steps, and the first m − 1 once more in reverse behind them: exact for polynomials up to degree 2m, and
-    with nodes between those of Gauss's rule. Costs no further product.
+    with nodes between those of Gauss's rule. Costs no further product. Where the steps are as many as dimensions,
+    `complete`, Gauss's own m nodes are the spectrum; where a space is complete before, what stands behind has weight 0.
     """
     m = diagonal.shape[-1]
-    # Where a Krylov space is complete its last coupling is 0: what stands behind it has weight 0.
-    diagonal = torch.cat([diagonal, diagonal[:, :-1].flip(-1)], -1)
-    couplings = couplings[:, :0] if m == 1 else torch.cat([couplings, couplings[:, : m - 2].flip(-1)], -1)
+    if complete or m == 1:
+        couplings = couplings[:, : m - 1]
+    else:
+        diagonal = torch.cat([diagonal, diagonal[:, :-1].flip(-1)], -1)
+        couplings = torch.cat([couplings, couplings[:, : m - 2].flip(-1)], -1)
     nodes, vectors = torch.linalg.eigh(torch.diag_embed(diagonal) + torch.diag_embed(couplings, -1))
     return nodes, vectors[:, 0] ** 2
