@@ -18,6 +18,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.optim.lr_scheduler import StepLR
 
 from lossatlas.random_streams import stream
 from lossatlas.study.config import Run, Study
@@ -47,8 +48,8 @@ def losses(model: nn.Module, task: Task) -> list[tuple[float, float]]:
     return found
 
 
-def train(run: Run, task: Task, study: Study) -> tuple[nn.Module, list[Tensor]]:
-    """The trained model and its checkpoints θ, the first and the last ones among them."""
+def begin(run: Run, task: Task, study: Study) -> tuple[nn.Module, torch.optim.Optimizer, StepLR]:
+    """The network at its initialization, with what trains it."""
     settings = study.training
     model = build(run.architecture, run.activation, task.dimension)
     initialize(model, run.activation, stream(run.seed, "initialization"))
@@ -59,7 +60,13 @@ def train(run: Run, task: Task, study: Study) -> tuple[nn.Module, list[Tensor]]:
         optimizer = torch.optim.SGD(
             model.parameters(), settings.sgd_learning_rate, settings.momentum, weight_decay=run.weight_decay
         )
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, settings.step_size, settings.decay_factor)
+    return model, optimizer, StepLR(optimizer, settings.step_size, settings.decay_factor)
+
+
+def train(run: Run, task: Task, study: Study) -> tuple[nn.Module, list[Tensor]]:
+    """The trained model and its checkpoints θ, the first and the last ones among them."""
+    settings = study.training
+    model, optimizer, schedule = begin(run, task, study)
     order = stream(run.seed, "batches")
     keep = {round(settings.epochs * k / (settings.checkpoints + 1)) for k in range(1, settings.checkpoints + 2)}
     checkpoints = [parameters_to_vector(model.parameters()).detach().clone()]

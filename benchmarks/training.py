@@ -10,6 +10,7 @@ from rich.console import Console
 from torch import nn
 
 from benchmarks import machine
+from benchmarks.plain_study import begin
 from benchmarks.setting import Setting
 from benchmarks.table import Table, Values
 from benchmarks.timing import Outcome, Timed, Tool
@@ -17,7 +18,6 @@ from lossatlas.progress import Progress
 from lossatlas.random_streams import stream
 from lossatlas.study.config import Run, Study, load_study, parse_architecture
 from lossatlas.study.datasets import Task, make_task
-from lossatlas.study.models import build, initialize
 from lossatlas.study.trainer import train_group
 from lossatlas.study.workers import Job, available_cores, run_jobs, start_workers
 
@@ -78,15 +78,7 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
 def train_alone(run: Run, task: Task, study: Study) -> nn.Module:
     """An ordinary loop with `torch.optim` as it comes, and losses on all data where the study has them."""
     settings = study.training
-    model = build(run.architecture, run.activation, task.dimension)
-    initialize(model, run.activation, stream(run.seed, "initialization"))
-    if run.optimizer == "adam":
-        optimizer = torch.optim.Adam(model.parameters(), settings.adam_learning_rate, weight_decay=run.weight_decay)
-    else:
-        optimizer = torch.optim.SGD(
-            model.parameters(), settings.sgd_learning_rate, settings.momentum, weight_decay=run.weight_decay
-        )
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, settings.step_size, settings.decay_factor)
+    model, optimizer, schedule = begin(run, task, study)
     order = stream(run.seed, "batches")
     for epoch in range(settings.epochs):
         for batch in torch.randperm(len(task.train[0]), generator=order).split(settings.batch_size):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -233,7 +231,7 @@ def test_a_surface_with_holes_is_measured_as_a_whole(network, many, small_is_lar
     assert np.array_equal(result.loss, dense.loss, equal_nan=True)
 
 
-SETTINGS: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+SETTINGS = fidelity.product_settings()
 
 
 def precision() -> str:

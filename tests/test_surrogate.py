@@ -113,16 +113,19 @@ def test_a_rough_function_that_is_wrong_costs_nodes_and_no_accuracy(wrong):
 
 def test_a_rough_function_with_holes_between_its_nodes_is_left():
     """Finite wherever it was first asked, not where the difference asks."""
-    whole, evaluate, _ = on_grid(valley)
+    whole, evaluate, asked = on_grid(valley)
+    _, close, _ = on_grid(valley)
     calls = []
 
     def rough(nodes):
         calls.append(len(nodes))
-        values = evaluate(nodes)
+        values = close(nodes)
         return values if len(calls) < 20 and nodes.shape[0] > 12 else np.full_like(values, np.nan)
 
     filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01, rough=rough)
     assert calls[-1] <= 12
+    nodes = np.concatenate(asked)
+    assert len(np.unique(nodes, axis=0)) == len(nodes)
     assert np.abs(filled.values - whole).max() < 0.03 * np.ptp(whole)
 
 

@@ -49,9 +49,9 @@ class Batches:
         """Whether the examples could as well stand in one batch: the same tree of tensors, with a row for each."""
         kinds = []
         for rows, batch in zip(self.rows, self._kept, strict=True):
-            leaves, tree = tree_flatten(batch)
-            if not all(isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == rows for leaf in leaves):
+            if not has_rows(batch, rows):
                 return False
+            leaves, tree = tree_flatten(batch)
             kinds.append((tree, [(leaf.shape[1:], leaf.dtype) for leaf in leaves]))
         return all(kind == kinds[0] for kind in kinds)
 
@@ -145,6 +145,11 @@ def rows_of(batch: Batch) -> int:
             "(torch.as_tensor makes one of an array or a list)"
         )
     return len(with_rows[0])
+
+
+def has_rows(batch: Batch, rows: int) -> bool:
+    """Whether it is nothing but tensors with so many rows."""
+    return all(isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == rows for leaf in tree_flatten(batch)[0])
 
 
 def describe(tree: Batch) -> str:

@@ -41,7 +41,12 @@ def eased(losses: Mapping[str, Loss]) -> bool:
 def has_bfloat16() -> bool:
     """Whether the processor has instructions for products in bfloat16, and torch a way to ask for them."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in older versions
-    return bool(capabilities.get("amx_bf16")) and hasattr(torch.backends.mkldnn, "matmul")
+    return bool(capabilities.get("amx_bf16")) and product_settings() is not None
+
+
+def product_settings() -> Any:
+    """Where torch, from 2.9 on, keeps the precision of products on the CPU; None before."""
+    return getattr(torch.backends.mkldnn, "matmul", None)
 
 
 @contextmanager
@@ -53,7 +58,7 @@ def coarse_products(operations: float) -> Iterator[None]:
     if operations < BFLOAT16_WORTH or not has_bfloat16():
         yield
         return
-    settings: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    settings = product_settings()
     before = settings.fp32_precision
     settings.fp32_precision = "bf16"
     try:

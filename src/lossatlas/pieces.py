@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.utils._pytree import tree_flatten
 
-from lossatlas.batches import Batch, Batches, cut, rows_of
+from lossatlas.batches import Batch, Batches, cut, has_rows
 from lossatlas.criteria import Averaging, Measure, WeighBy
 from lossatlas.first_pass import Cost
 from lossatlas.module_state import ModuleState
@@ -42,7 +40,7 @@ def in_pieces(
     alone = state.buffers in ("stored", "interpolated") and not callable(weigh_by)
     if size >= rows or data.device.type != "cpu" or torch.finfo(state.coarsest).bits < 32 or not alone:
         return batches
-    if not all(_has_rows(batch) for batch in batches):
+    if not all(map(has_rows, batches, data.rows)):
         return batches
     largest, theta = data.largest(), state.layout.theta_of(state.module)
     noise = torch.randn(len(theta), generator=torch.Generator().manual_seed(0)).to(theta)
@@ -52,13 +50,6 @@ def in_pieces(
             if not _same(state, largest, size, measure, weigh_by, summed=summed):
                 return batches
     return [piece for batch in batches for piece in cut(batch, size)]
-
-
-def _has_rows(batch: Batch) -> bool:
-    """Whether it is nothing but tensors with a row per example."""
-    leaves, _ = tree_flatten(batch)
-    rows = rows_of(batch)
-    return all(isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == rows for leaf in leaves)
 
 
 @torch.no_grad()

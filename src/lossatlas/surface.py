@@ -83,11 +83,11 @@ def sample_grid(
     a factor of 5, its logarithm to within twice that. `exact` measures every node; so is a grid that cannot be
     interpolated.
 
-    Args:
-        place: coordinates `(n, d)` on the axes -> the points there.
-
     Where evaluations are expensive most nodes are those of a cheaper function (`fidelity.rough_losses`), of
     `rough_examples` examples (0: of all) at `rough_evaluations` nodes; `evaluations` counts those of the loss itself.
+
+    Args:
+        place: coordinates `(n, d)` on the axes -> the points there.
 
     Returns:
         as `sample`, and `measured`, which nodes were, over the axes; `<quantity>_error`, the largest deviation to

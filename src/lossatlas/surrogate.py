@@ -125,6 +125,7 @@ class _Filling:
 
     def run(self) -> Filled:
         self.measure(self.first_nodes())
+        self.extend_floor()
         limit = MOST * len(self.every)
         rng = np.random.default_rng(0)
         while True:
@@ -132,13 +133,14 @@ class _Filling:
                 return self.whole("a value is not finite")
             if len(self.order) + self.batch + self.checks > limit:
                 return self.whole(f"not within {self.tol:g} of the range from {len(self.order)} nodes")
+            floor = self.floor  # a prediction above one that was given up since then tells nothing
             chosen, predicted = self.most_doubtful()
             doubtful, worst = self.errors_at(chosen, predicted)
-            if worst > self.tol:
+            if worst > self.tol or self.floor is not floor:
                 continue
             fresh = rng.choice(np.flatnonzero(~self.taken), self.checks, replace=False)
             fresh_error, worst = self.errors_at(fresh, self.predict(fresh)[0])
-            if worst <= self.tol:
+            if worst <= self.tol and self.floor is floor:
                 break
         fine, coarse = self.predict(np.arange(len(self.every)))
         disagreement = np.abs(fine - coarse)[~self.taken].max(0)
@@ -175,11 +177,11 @@ class _Filling:
             relative = error / self.ranges()
             logs = np.abs(np.log(got) - np.log(predicted)) / (LOG_TOL * self.log_ranges())
         relative = np.where(self.logs(), np.maximum(relative, logs), relative)[:, self.smooth]
+        self.extend_floor()
         return error.max(0), float(np.max(relative, initial=0.0))
 
     def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Every quantity at these nodes, `(n, v)`, by the spline that is trusted and by the one that checks it."""
-        self.extend_floor()
         logs = self.logs()
         data, below = _represented(self.values, logs), np.zeros((1, len(logs)))
         if self.floor is not None:
@@ -211,7 +213,6 @@ class _Filling:
 
     def most_doubtful(self) -> tuple[np.ndarray, np.ndarray]:
         """Nodes where the two splines disagree most, at a distance from each other, and what is predicted there."""
-        self.extend_floor()  # it may measure nodes
         nodes = np.flatnonzero(~self.taken)
         fine, coarse = self.predict(nodes)
         with np.errstate(invalid="ignore", divide="ignore"):
