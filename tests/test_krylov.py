@@ -296,10 +296,11 @@ def test_rough_products_are_checked_with_exact_ones(spectrum):
         rough=single(matrix), tol=1e-4,
     )  # fmt: skip
     assert pairs.converged
-    assert rows == [4]
-    v = pairs.largest_vectors
-    assert np.allclose((v @ matrix - pairs.largest[:, None] * v).norm(dim=1), pairs.largest_residuals, rtol=1e-6)
-    scale = np.abs(spectrum).max()
+    assert rows == [3]
+    v, scale = pairs.largest_vectors.double(), np.abs(spectrum).max()
+    true = (v @ matrix - pairs.largest[:, None] * v).norm(dim=1)
+    assert (true <= pairs.largest_residuals).all()
+    assert np.allclose(true, pairs.largest_residuals, rtol=0, atol=5e-6 * scale)
     assert np.allclose(pairs.largest, np.sort(spectrum)[::-1][:3], rtol=0, atol=1e-4 * scale)
 
 
@@ -317,6 +318,24 @@ def test_products_too_rough_are_not_believed():
     assert len(calls) > 1
     assert np.allclose(pairs.largest, [3, 1], atol=3e-3)
     assert pairs.products > sum(calls)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.floats(1e-5, 1e-2))
+def test_what_rough_products_are_off_is_in_the_residuals(number, size):
+    matrix = rotated([3.0, 2.5, 2.0, 1.5, -2.0, *np.linspace(-1, 1, 80)])
+    off = size * rotated(np.linspace(-1, 1, 85), number)
+    pairs = extremal_eigenpairs(
+        lambda rows: rows @ matrix, 85, largest=4, smallest=1, generator=seed(number), tol=0.05,
+        rough=lambda rows: rows.double() @ (matrix + off),
+    )  # fmt: skip
+    assert pairs.converged
+    for values, residuals, vectors in (
+        (pairs.largest, pairs.largest_residuals, pairs.largest_vectors.double()),
+        (pairs.smallest, pairs.smallest_residuals, pairs.smallest_vectors.double()),
+    ):
+        true = (vectors @ matrix - values[:, None] * vectors).norm(dim=1)
+        assert (true <= residuals + 1e-6).all()
 
 
 def test_fewer_products_than_eigenvalues_is_an_error():

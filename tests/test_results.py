@@ -76,6 +76,30 @@ def test_every_description_has_a_name_and_a_unit():
     assert all(set(entry) == {"long_name", "units"} and all(entry.values()) for entry in UNITS.values())
 
 
+def test_xarray_by_itself_reads_a_result(result, tmp_path):
+    save(result, tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as opened:
+        xr.testing.assert_identical(opened.load().drop_vars("split"), result.drop_vars("split"))
+
+
+@pytest.mark.parametrize("name", ["top/5", "int", "-x", "größe", "f1 (macro) "])
+def test_a_metric_may_have_any_name(name, tmp_path):
+    result = xr.Dataset({name: ("alpha", [1.0, 2.0])})
+    save(result, tmp_path / "a.nc")
+    xr.testing.assert_identical(load(tmp_path / "a.nc"), result)
+
+
+def test_integers_keep_their_type_and_what_is_too_large_is_an_error(tmp_path):
+    result = xr.Dataset({"products": ("block", [1, 2**31 - 1])}, attrs={"evaluations": 7})
+    save(result, tmp_path / "a.nc")
+    loaded = load(tmp_path / "a.nc")
+    xr.testing.assert_identical(loaded, result)
+    assert loaded.products.dtype == "int64"
+    assert type(loaded.attrs["evaluations"]) is int
+    with pytest.raises(ValueError, match="could not safely cast"):
+        save(xr.Dataset({"products": ("block", [2**31])}), tmp_path / "b.nc")
+
+
 def test_a_path_result_survives_too(tmp_path):
     result = linear_connectivity(toys.bowl(2), torch.zeros(2), torch.ones(2), steps=5)
     save(result, tmp_path / "a.nc")

@@ -36,21 +36,27 @@ def search_ends(
     tol: float,
     max_products: int,
     rough: Product | None = None,
+    coarse: Product | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
 ) -> Ends:
-    """By block Lanczos (`krylov.extremal_eigenpairs`) and Hutchinson's trace on what is left of the eigenvectors."""
-    exact, coarse = _Counted(product), None if rough is None else _Counted(rough)
+    """By block Lanczos (`krylov.extremal_eigenpairs`) and Hutchinson's trace on what is left of the eigenvectors.
+
+    `rough` is the product with less precision for the search, `coarse` with still less for the samples of the trace,
+    whose own error is far larger.
+    """
+    exact, lower = _Counted(product), None if rough is None else _Counted(rough)
     pairs = extremal_eigenpairs(
-        exact, size, largest=k, smallest=1, generator=generator, tol=tol, max_products=max_products, rough=coarse,
+        exact, size, largest=k, smallest=1, generator=generator, tol=tol, max_products=max_products, rough=lower,
         device=device, dtype=dtype,
     )  # fmt: skip
+    lowest = lower if coarse is None else _Counted(coarse)
     value, error = trace(
-        exact, size, samples=samples, generator=generator, rough=coarse,
+        exact, size, samples=samples, generator=generator, rough=lowest,
         deflate=torch.cat([pairs.largest_vectors, pairs.smallest_vectors]),
         deflated=float(pairs.largest.sum() + pairs.smallest.sum()),
     )  # fmt: skip
-    spent = coarse.rows if coarse else 0
+    spent = sum(counted.rows for counted in {lower, lowest} if counted is not None)
     return Ends(
         pairs.largest, pairs.largest_residuals, float(pairs.smallest[0]), float(pairs.smallest_residuals[0]),
         value, error, exact.rows + spent, spent, pairs.converged,

@@ -10,18 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lossatlas.krylov import Product
 from lossatlas.loss import Loss
 
 MANY = 4096  # examples, from which a sample is smooth enough to be a good stand-in
 WORTH = 10**8  # floating-point operations of an evaluation, below which calling them costs more than doing them
-BFLOAT16_WORTH = 2 * 10**8  # as many, below which converting to bfloat16 costs more than it saves
+BFLOAT16_WORTH = 15 * 10**7  # as many, below which converting to bfloat16 costs more than it saves
 BFLOAT16_ENOUGH = 4 * 10**9  # as many, from which bfloat16 alone makes a good stand-in
 
 
 def rough_losses(losses: Mapping[str, Loss], theta: Callable[[], Tensor]) -> dict[str, Loss] | None:
-    """For each loss one on 8 √N of its N examples, drawn with a fixed seed; None where that would not pay.
+    """For each loss one on 24 √N of its N examples, drawn with a fixed seed; None where that would not pay.
 
-    The hardest examples at `theta()` `(P,)` are among them: see `Loss.subset`.
+    The hardest examples at `theta()` `(P,)` are among them: see `Loss.subset`. At most a quarter of all are taken.
 
     With √N the cost of the sample vanishes beside that of all examples as N grows, and so does its error. Losses on
     few examples, or cheap ones, stay as they are: where their products are large, bfloat16 is cheaper by itself.
@@ -67,8 +68,18 @@ def coarse_products(operations: float) -> Iterator[None]:
         settings.fp32_precision = before
 
 
+def coarsened(product: Product, operations: float) -> Product:
+    """The same product by `coarse_products`, of a matrix whose loss takes so many operations."""
+
+    def coarse(rows: Tensor) -> Tensor:
+        with coarse_products(operations):
+            return product(rows)
+
+    return coarse
+
+
 def _sample(loss: Loss, theta: Callable[[], Tensor]) -> Loss | None:
     if loss.operations < WORTH or loss.examples < MANY:
         return None
-    count = round(8 * math.sqrt(loss.examples))
+    count = min(round(24 * math.sqrt(loss.examples)), loss.examples // 4)
     return loss.subset(count, at=theta(), generator=torch.Generator().manual_seed(0))

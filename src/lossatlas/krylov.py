@@ -16,6 +16,8 @@ Product = Callable[[Tensor], Tensor]
 
 BASIS_BYTES = 2**31  # of the basis before a restart: 16,000 rows of 2x100, 64 of 4 million parameters in float64
 
+CHECKS = 3  # mixtures of the vectors found by rough products that are multiplied exactly
+
 # Of the largest |λ|: what remains of a product after orthogonalisation is rounding below this.
 NEGLIGIBLE = {torch.float64: 1e-13, torch.float32: 1e-6}
 
@@ -66,9 +68,11 @@ def extremal_eigenpairs(
         initial: rows `(m, P)` near the wanted eigenvectors, those of a nearby matrix say. A random mixture of them
             is the first vector of the start; the others stay random, so that nothing new can be overlooked.
         rough: the same product in single precision, and cheaper. The steps are done with it and a basis in float32,
-            to 0.8 of the tolerance, so that rounding does not undo it; then the pairs and their residuals are computed
-            anew with `product`; where those do not meet `tol`, `product` goes on from there.
-        dtype: of the basis, and so of the vectors; float32 halves the memory where the products are no finer.
+            to 0.8 of the tolerance; then `product` says how far off its images of the vectors found are: from three
+            random mixtures of them, since with random signs the squares of all deviations add up. That is part of
+            every residual, and where they do not meet `tol` any more, `product` searches from there.
+        dtype: of the basis, and so of the vectors, which are float32 where `rough` was enough; float32 halves the
+            memory where the products are no finer.
         block: vectors at the start. 2 costs about a fifth more products than 1, which would need a second run to
             tell equal eigenvalues (measured on trained networks, docs/architecture.md).
 
@@ -91,38 +95,15 @@ def extremal_eigenpairs(
     if rough is not None and max_products >= 3 * wanted:
         search = _Search(rough, size, largest, smallest, block, generator, initial, device, torch.float32)
         search.run(0.8 * tol, max_products - 2 * wanted)
-        spent = search.products + wanted
-        initial, pairs = _checked(product, search, spent, tol)
+        off, checks = search.compared(product, dtype)
+        spent = search.products + checks
+        pairs = search.pairs(tol, spent, off)
         if pairs.converged or not search.settled:
             return pairs
+        initial = torch.cat([pairs.largest_vectors, pairs.smallest_vectors])
     search = _Search(product, size, largest, smallest, block, generator, initial, device, dtype)
     search.run(tol, max_products - spent)
-    values, _, residuals = search.picked()
-    return _pairs(values, search.vectors(), residuals, largest, spent + search.products, tol * search.scale)
-
-
-def _checked(product: Product, search: _Search, products: int, tol: float) -> tuple[Tensor, Eigenpairs]:
-    """The pairs found, by Rayleigh and Ritz on the span of their vectors with another product."""
-    vectors = search.vectors().double()  # orthonormal in single precision only
-    vectors = torch.linalg.solve_triangular(torch.linalg.cholesky(vectors @ vectors.T), vectors, upper=False)
-    images = product(vectors).double()
-    values, rotation = torch.linalg.eigh((images @ vectors.T).cpu())
-    order = torch.cat([torch.arange(len(values) - 1, search.smallest - 1, -1), torch.arange(search.smallest)])
-    values, rotation = values[order], rotation[:, order].T.to(vectors)
-    vectors, images = rotation @ vectors, rotation @ images
-    residuals = (images - values[:, None].to(vectors) * vectors).norm(dim=-1).cpu()
-    scale = float(values.abs().max())
-    return vectors, _pairs(values, vectors, residuals, search.largest, products, tol * scale)
-
-
-def _pairs(
-    values: Tensor, vectors: Tensor, residuals: Tensor, largest: int, products: int, allowed: float
-) -> Eigenpairs:
-    return Eigenpairs(
-        values[:largest], residuals[:largest], vectors[:largest],
-        values[largest:], residuals[largest:], vectors[largest:],
-        products, bool((residuals <= allowed).all()),
-    )  # fmt: skip
+    return search.pairs(tol, spent + search.products)
 
 
 class _Search:
@@ -186,9 +167,32 @@ class _Search:
         outside = self.projected[self.done : self.known, : self.done] @ self.rotation[:, places]
         return self.values[places], places, outside.norm(dim=0)
 
-    def vectors(self) -> Tensor:
-        """The Ritz vectors of the wanted values."""
-        return self._rotate(self.rotation[:, self.picked()[1]])
+    def pairs(self, tol: float, products: int, off: float = 0.0) -> Eigenpairs:
+        """What was found; `off` is how far the images of the vectors may be off, and a part of every residual."""
+        values, places, residuals = self.picked()
+        vectors, residuals, k = self._rotate(self.rotation[:, places]), residuals + off, self.largest
+        return Eigenpairs(
+            values[:k], residuals[:k], vectors[:k], values[k:], residuals[k:], vectors[k:],
+            products, bool((residuals <= tol * self.scale).all()),
+        )  # fmt: skip
+
+    def compared(self, product: Product, dtype: torch.dtype) -> tuple[float, int]:
+        """How far the images of the wanted Ritz vectors are from those by another product, and how many that took.
+
+        The root of the sum of the squared deviations of all of them, which is no less than any one's: the mean over
+        mixtures with random signs of ‖Σ ±eᵢ‖².
+        """
+        values, places, _ = self.picked()
+        outside = self.projected[self.done : self.known, : self.done] @ self.rotation[:, places]
+        vectors, pending = self._rotate(self.rotation[:, places]), self.basis[self.done : self.known]
+        checks = min(CHECKS, self.wanted)
+        signs = torch.eye(self.wanted) * self.wanted**0.5
+        if checks < self.wanted:
+            signs = torch.randint(0, 2, (checks, self.wanted), generator=self.generator) * 2.0 - 1.0
+        images = product((signs.to(vectors) @ vectors).to(dtype)).double()
+        known = (signs.double() * values).to(vectors) @ vectors + (signs.double() @ outside.T).to(vectors) @ pending
+        deviations = images - known.double()
+        return math.sqrt(float(deviations.square().sum()) / checks), checks
 
     def _rotate(self, rotation: Tensor) -> Tensor:
         return rotation.T.to(self.basis) @ self.basis[: self.done]

@@ -7,40 +7,79 @@ import torch
 from torch import Tensor
 
 
-def polyharmonic(nodes: np.ndarray, data: np.ndarray, places: np.ndarray, *, power: int) -> np.ndarray:
-    """The spline Σ c_i |x − x_i|ᵖ + polynomial through the data at the nodes, at other places: `(n, v)`.
+class Splines:
+    """Polyharmonic splines Σ c_i |x − x_i|ᵖ + polynomial, through a growing number of nodes, at all places of a grid.
 
     The polynomial has the degree (p − 1) / 2, with which the system has one solution for an odd p (Wendland 2005,
-    chapter 8). By torch: numpy's linear algebra has threads of its own, which fight those that evaluate a loss.
+    chapter 8). The distances between nodes and places are computed once. By torch: numpy's linear algebra has threads
+    of its own, which fight those that evaluate a loss.
 
-    Args:
-        nodes: `(m, d)`, d of 1 or 2; all different, and enough of them for the polynomial.
-        data: `(m, v)`.
-        places: `(n, d)`.
-
-    >>> nodes = np.linspace(0, 1, 9)[:, None]
-    >>> round(float(polyharmonic(nodes, nodes**2, np.array([[0.3]]), power=5)[0, 0]), 9)
-    0.09
+    >>> places = np.linspace(0, 1, 101)[:, None]
+    >>> splines = Splines(places)
+    >>> splines.add(np.arange(0, 101, 10))
+    >>> round(float(splines.through(places[::10] ** 2, power=5)[33, 0]), 9)
+    0.1089
     """
-    x, at = torch.from_numpy(nodes), torch.from_numpy(places)
-    terms = _monomials(x, power // 2)  # (m, t)
-    size, extra = terms.shape
-    system = torch.zeros(size + extra, size + extra, dtype=torch.float64)
-    system[:size, :size] = _kernel(x, x, power)
-    system[:size, size:] = terms
-    system[size:, :size] = terms.T
-    right = torch.cat([torch.from_numpy(data), torch.zeros(extra, data.shape[1], dtype=torch.float64)])
-    weights = torch.linalg.solve(system, right)
-    return torch.addmm(_monomials(at, power // 2) @ weights[size:], _kernel(at, x, power), weights[:size]).numpy()
+
+    def __init__(self, places: np.ndarray) -> None:
+        """Of places `(n, d)`, d of 1 or 2."""
+        self._places = torch.from_numpy(places)
+        self._nodes = torch.zeros(0, dtype=torch.int64)
+        # Distances of the nodes from the places, and powers of them: rows of a memory that grows.
+        self._distances = self._places.new_empty(0, len(places))
+        self._kernels: dict[int, tuple[int, Tensor]] = {}  # by power; how many rows are there
+        self._terms: dict[int, Tensor] = {}  # of the polynomials, by degree
+
+    def add(self, rows: np.ndarray) -> None:
+        """More nodes, as places by their numbers: all different, and different from those that are there."""
+        new = torch.from_numpy(rows)
+        start = len(self._nodes)
+        self._nodes = torch.cat([self._nodes, new])
+        self._distances = _roomy(self._distances, start, len(self._nodes))
+        self._distances[start : len(self._nodes)] = torch.cdist(
+            self._places[new], self._places, compute_mode="donot_use_mm_for_euclid_dist"
+        )
+
+    def through(self, data: np.ndarray, *, power: int) -> np.ndarray:
+        """The spline through the data `(m, v)` at the nodes, in the order they came, at every place: `(n, v)`.
+
+        Enough nodes for the polynomial are wanted.
+        """
+        kernel, degree = self._kernel(power), power // 2
+        if degree not in self._terms:
+            self._terms[degree] = _monomials(self._places, degree)
+        terms = self._terms[degree]
+        size, extra = len(self._nodes), terms.shape[1]
+        system = torch.zeros(size + extra, size + extra, dtype=torch.float64)
+        system[:size, :size] = kernel[:, self._nodes]
+        system[:size, size:] = terms[self._nodes]
+        system[size:, :size] = terms[self._nodes].T
+        right = torch.cat([torch.from_numpy(data), torch.zeros(extra, data.shape[1], dtype=torch.float64)])
+        weights = torch.linalg.solve(system, right)
+        return torch.addmm(terms @ weights[size:], kernel.T, weights[:size]).numpy()
+
+    def _kernel(self, power: int) -> Tensor:
+        """Distances of the nodes from the places to an odd power, `(m, n)`."""
+        count = len(self._nodes)
+        known, kernel = self._kernels.get(power, (0, self._distances[:0]))
+        if known < count:
+            kernel = _roomy(kernel, known, count)
+            distances = self._distances[known:count]
+            new, squares = distances, distances * distances
+            for _ in range(power // 2):  # a general power takes several times as long
+                new = new * squares
+            kernel[known:count] = new
+            self._kernels[power] = count, kernel
+        return kernel[:count]
 
 
-def _kernel(a: Tensor, b: Tensor, power: int) -> Tensor:
-    """Distances to an odd power, `(n, m)`."""
-    distances = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
-    kernel, squares = distances, distances * distances
-    for _ in range(power // 2):  # a general power takes several times as long
-        kernel = kernel * squares
-    return kernel
+def _roomy(rows: Tensor, used: int, wanted: int) -> Tensor:
+    """The same rows in a memory with room for as many as are wanted, and for half as many again if it had to grow."""
+    if wanted <= len(rows):
+        return rows
+    larger = rows.new_empty(wanted + wanted // 2, rows.shape[1])
+    larger[:used] = rows[:used]
+    return larger
 
 
 def _monomials(places: Tensor, degree: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from lossatlas.batches import Batch, Batches
 from lossatlas.criteria import Averaging, Measure
 from lossatlas.module_state import ModuleState, plain_transformer
 
-LOOP_BELOW = 16  # points; smaller chunks are faster one by one on a CPU: see docs/architecture.md
+LOOP_BELOW = 32  # points; smaller chunks are faster one by one on a CPU: see docs/architecture.md
 
 
 class Stacked:
@@ -24,7 +24,7 @@ class Stacked:
 
     def __init__(self, state: ModuleState, data: Batches, measure: Measure, averaging: Averaging) -> None:
         self._state, self._data, self._measure = state, data, measure
-        self._weights = list(averaging.weights)  # (names,) per batch
+        self._weights = averaging.weights  # (batches, names)
         self._all_count = bool(averaging.weights.all())
         self._refused = False
         self._proven = False
@@ -58,31 +58,29 @@ class Stacked:
         if self._state.traits.differentiates:
             raise RuntimeError("it takes derivatives itself")
         if self._proven:
-            return self._sum(lambda batch: self._vectorized(stack, batch))
+            return self._sums([self._vectorized(stack, batch) for batch in self._data])
         with warnings.catch_warnings():
             # Operations without a rule of their own run in a slow loop inside vmap: ours is faster.
             warnings.filterwarnings("error", message="There is a performance drop")
-            sums = self._sum(lambda batch: self._vectorized(stack, batch))
+            values = [self._vectorized(stack, batch) for batch in self._data]
         self._proven = True
-        return sums
+        return self._sums(values)
 
     def _looped(self, stack: Tensor) -> Tensor:
-        with self._state.walking(stack) as rows:
-            return torch.stack([self._single(theta) for theta in rows])
-
-    def _single(self, theta: Tensor) -> Tensor:
-        """The sums at the point θ that the module holds."""
         state = self._state
-        with state.with_buffers(state.statistics(theta, self._data)):
-            return self._sum(lambda batch: self._measure(*state.call(batch)))
+        columns: list[list[Tensor]] = [[] for _ in self._weights]  # of every batch, a value for each point
+        with state.walking(stack) as rows:
+            for theta in rows:
+                with state.with_buffers(state.statistics(theta, self._data)) if state.moving else nullcontext():
+                    for column, batch in zip(columns, self._data, strict=True):
+                        column.append(self._measure(*state.call(batch)))
+        return self._sums([torch.stack(column) for column in columns])
 
     def _functional(self, theta: Tensor, batch: Batch) -> Tensor:
         return self._measure(*self._state.output(theta, batch, {}))
 
-    def _sum(self, values: Callable[[Batch], Tensor]) -> Tensor:
-        """Σ weight · value over batches, `(..., names)`; a batch of weight 0 counts nothing, whatever its value."""
-        shares = []
-        for weight, batch in zip(self._weights, self._data, strict=True):
-            share = values(batch).to("cpu", torch.float64) * weight
-            shares.append(share if self._all_count else torch.where(weight == 0, 0.0, share))
-        return sum(shares[1:], start=shares[0])
+    def _sums(self, values: list[Tensor]) -> Tensor:
+        """Σ weight · value over batches `(m, names)`; a batch of weight 0 counts nothing, whatever its value."""
+        found = torch.stack(values, 1).to("cpu", torch.float64)
+        shares = found * self._weights
+        return (shares if self._all_count else torch.where(self._weights == 0, 0.0, shares)).sum(1)

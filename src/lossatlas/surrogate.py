@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from lossatlas.splines import polyharmonic
+from lossatlas.splines import Splines
 
 Nodes = np.ndarray  # (m, d) of int: which value along each axis
 Evaluate = Callable[[Nodes], np.ndarray]  # (m, d) -> (m, v): v quantities at m nodes
@@ -23,6 +23,8 @@ DIFFERENCE = {CURVE: (3, 3, 5), SURFACE: (3, 8, 12), SMALL_SURFACE: (3, 6, 8)}  
 SMALL = 500  # nodes of a whole grid, below which fewer have to do
 MOST = 0.4  # of the grid: beyond that it is measured as a whole
 SAFETY = 1.5  # 1 holds for 19 of 20 surfaces of small trained networks, 1.5 for as many sums of waves and ridges
+ROOM = 4 / 3  # tolerances that the parts of an error may add up to, so that twice the tolerance is stated at most
+PASSES = 3  # rounds, from the first that held the tolerance, after which a larger sum is put up with: along kinks
 LOG_TOL = 2.0  # how much coarser a logarithm may be than a value, each of its own range
 FACTOR = 5.0  # positive values that span more are represented by their logarithm, as they are drawn
 
@@ -60,7 +62,8 @@ def fill(
 
     Starts from a coarse grid that is denser near the edges and adds nodes where two polyharmonic splines (r⁵ and r³)
     disagree most, until the nodes that were just added had been predicted to within `tol` of the range, and so had
-    fresh random ones. Positive quantities that span more than a factor of 5 are represented by their logarithm, and
+    fresh random ones. Two more rounds are made at most where the error to expect is then more than twice `tol`.
+    Positive quantities that span more than a factor of 5 are represented by their logarithm, and
     must then be right to within 2 `tol` of the range of the logarithm too. Quantities that are not smooth, such as an
     accuracy, are interpolated linearly (r¹) from the same nodes, and have no say in where to measure.
 
@@ -118,6 +121,7 @@ class _Filling:
         self.every = np.stack(np.meshgrid(*map(np.arange, self.shape), indexing="ij"), -1).reshape(-1, len(axes))
         scaled = [_scaled(axis) for axis in axes]
         self.places = np.stack([axis[self.every[:, k]] for k, axis in enumerate(scaled)], -1)  # (N, d) in [-1, 1]
+        self.splines = Splines(self.places)
         self.taken = np.zeros(len(self.every), bool)
         self.order = np.empty(0, int)  # measured nodes, as rows of `every`
         self.values = np.empty((0, len(smooth)))
@@ -128,6 +132,7 @@ class _Filling:
         self.extend_floor()
         limit = MOST * len(self.every)
         rng = np.random.default_rng(0)
+        passed = 0
         while True:
             if not np.isfinite(self.values).all():
                 return self.whole("a value is not finite")
@@ -136,17 +141,19 @@ class _Filling:
             floor = self.floor  # a prediction above one that was given up since then tells nothing
             chosen, predicted = self.most_doubtful()
             doubtful, worst = self.errors_at(chosen, predicted)
-            if worst > self.tol or self.floor is not floor:
+            if (worst > self.tol and not passed) or self.floor is not floor:
                 continue
             fresh = rng.choice(np.flatnonzero(~self.taken), self.checks, replace=False)
-            fresh_error, worst = self.errors_at(fresh, self.predict(fresh)[0])
-            if worst <= self.tol and self.floor is floor:
+            fresh_error, worst = self.errors_at(fresh, self.predict()[0][fresh])
+            if (worst > self.tol and not passed) or self.floor is not floor:
+                continue
+            values, coarse = self.predict()
+            error = fresh_error + doubtful + np.abs(values - coarse)[~self.taken].max(0)
+            passed += 1
+            if passed == PASSES or np.max((error / self.ranges())[self.smooth], initial=0.0) <= ROOM * self.tol:
                 break
-        fine, coarse = self.predict(np.arange(len(self.every)))
-        disagreement = np.abs(fine - coarse)[~self.taken].max(0)
-        values = fine
         values[self.order] = self.values
-        error = SAFETY * (fresh_error + doubtful + disagreement)
+        error = SAFETY * error
         if self.floor is not None:
             error = error + self.floor.found.error
         return Filled(values.T.reshape(-1, *self.shape), self.taken.reshape(self.shape), error, "")
@@ -165,6 +172,7 @@ class _Filling:
     def measure(self, rows: np.ndarray) -> np.ndarray:
         got = np.asarray(self.evaluate(self.every[rows]), dtype=float)
         self.taken[rows] = True
+        self.splines.add(rows)
         self.order = np.append(self.order, rows)
         self.values = np.concatenate([self.values, got])
         return got
@@ -180,20 +188,18 @@ class _Filling:
         self.extend_floor()
         return error.max(0), float(np.max(relative, initial=0.0))
 
-    def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Every quantity at these nodes, `(n, v)`, by the spline that is trusted and by the one that checks it."""
+    def predict(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every quantity at all nodes, `(N, v)`, by the spline that is trusted and by the one that checks it."""
         logs = self.logs()
         data, below = _represented(self.values, logs), np.zeros((1, len(logs)))
         if self.floor is not None:
-            data, below = data - _represented(self.floors, logs), _represented(self.floor.values[rows], logs)
-        nodes, places = self.places[self.order], self.places[rows]
-        fine = below + polyharmonic(nodes, data, places, power=5)
-        coarse = below + polyharmonic(nodes, data, places, power=3)
+            data, below = data - _represented(self.floors, logs), _represented(self.floor.values, logs)
+        fine, coarse = (below + self.splines.through(data, power=power) for power in (5, 3))
         if not self.smooth.all():
             steps = ~self.smooth
-            linear = polyharmonic(nodes, data[:, steps], places, power=1)
             low, high = self.values[:, steps].min(0), self.values[:, steps].max(0)
             coarse[:, steps] = np.clip(fine[:, steps], low, high)
+            linear = self.splines.through(data[:, steps], power=1)
             fine[:, steps] = np.clip(below[:, steps] + linear, low, high)
         with np.errstate(over="ignore"):
             return np.where(logs, np.exp(fine), fine), np.where(logs, np.exp(coarse), coarse)
@@ -214,7 +220,7 @@ class _Filling:
     def most_doubtful(self) -> tuple[np.ndarray, np.ndarray]:
         """Nodes where the two splines disagree most, at a distance from each other, and what is predicted there."""
         nodes = np.flatnonzero(~self.taken)
-        fine, coarse = self.predict(nodes)
+        fine, coarse = (values[nodes] for values in self.predict())
         with np.errstate(invalid="ignore", divide="ignore"):
             doubt = np.abs(fine - coarse) / self.ranges()
             logs = np.abs(np.log(fine) - np.log(coarse)) / (LOG_TOL * self.log_ranges())

@@ -43,7 +43,7 @@ def trace(
     Ritz vectors the sum of their values; it saves the k products.
 
     `rough` is the same product with less precision, and cheaper: the samples are taken with it, one of them again with
-    `product`. Where the two differ by more than a tenth of the standard error, all are taken again with `product`.
+    `product`. Where the two differ by more than a quarter of the standard error, all are taken again with `product`.
     """
     if samples < 2:
         raise ValueError(f"samples is {samples}: wanted at least 2, for a standard error")
@@ -55,7 +55,7 @@ def trace(
     if rough is not None:
         again = torch.Generator().set_state(state)  # the same samples: they are not kept, a large one takes much memory
         off = float((_draws(product, 1, size, again, deflate) - draws[:1]).abs())
-        if not off <= 0.1 * float(draws.std()) / samples**0.5:
+        if not off <= 0.25 * float(draws.std()) / samples**0.5:
             draws = _draws(product, samples, size, again.set_state(state), deflate)
     return exact + float(draws.mean()), float(draws.std() / samples**0.5)
 

@@ -8,7 +8,6 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from lossatlas.document.blocks import (
     Cell,
@@ -207,8 +206,7 @@ def test_surfaces_say_what_the_results_say_and_gaps_stay_gaps(store, tmp_path):
     lonely = Store(tmp_path, store.study)
     shutil.copytree(store.run_folder(run), lonely.run_folder(run))
     file = lonely.run_folder(run) / PLANES["slice"]
-    with xr.open_dataset(file, engine="h5netcdf") as opened:
-        result = opened.load()
+    result = read_result(file)
     result.loss.values[0, 1, 2] = np.nan
     result.loss.values[0, 3, 0] = np.inf
     write_result(file, result)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lossatlas.curvature import Hessian, pays_in_single
 from lossatlas.ends import Ends, dense_ends, search_ends
+from lossatlas.fidelity import coarsened
 from lossatlas.given import check_generator
 from lossatlas.loss import Loss
 from lossatlas.parameters import Layout
@@ -128,10 +129,11 @@ def _ends(
     size = loss.layout.only(names).size
     if size <= k + 1 + samples:
         return dense_ends(product, size, k=k, device=theta.device)
-    lower = pays_in_single(loss, size, exact.dtype, tol)
+    rough = Hessian(loss, theta, names) if pays_in_single(loss, size, exact.dtype, tol) else None
     return search_ends(
         product, size, k=k, samples=samples, generator=generator, tol=tol, max_products=max_products,
-        rough=Hessian(loss, theta, names) if lower else None, device=theta.device, dtype=exact.dtype,
+        rough=rough, coarse=None if rough is None else coarsened(rough, loss.operations),
+        device=theta.device, dtype=exact.dtype,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lossatlas.curvature import Hessian, pays_in_single
 from lossatlas.ends import search_ends
+from lossatlas.fidelity import coarsened
 from lossatlas.given import check_generator
 from lossatlas.results import UNITS
 from lossatlas.surface import Losses, by_split, join_splits
@@ -34,12 +35,14 @@ def spectrum(
     rest with `samples` Rademacher vectors (Hutchinson), with its standard error.
 
     Costs `products` Hessian-vector products, those with the smallest one and the trace included. For a float32 loss of
-    over 1,000 parameters they are done in float32 as far as that goes (`mixed`): eigenvalues and residuals are then
-    computed anew in `dtype` from the vectors found, and the search goes on in `dtype` if they do not meet `tol`.
+    over 1,000 parameters they are done in float32 as far as that goes (`mixed`), the samples of a large network's trace
+    in bfloat16 where the processor has it. Products in `dtype` with three mixtures of the vectors found then say how
+    far off those in float32 were, which is part of every residual, and the search goes on in `dtype` if that does not
+    meet `tol`; the trace is checked with one of its samples.
 
     Returns:
         eigenvalues, residuals `(eigenvalue,)`; smallest, smallest_residual, trace, trace_error, products, of which
-        rough_products in float32, converged; all with a leading `split` for several losses.
+        rough_products of less precision, converged; all with a leading `split` for several losses.
     """
     parts = {}
     check_generator(generator)
@@ -52,10 +55,11 @@ def spectrum(
             raise ValueError(f"max_products is {max_products}: {k} + 1 eigenvalues take {k + 1} products at least")
         own = torch.Generator().manual_seed(seed)
         product = Hessian(loss if loss.dtype is dtype else loss.to(dtype), theta)
-        lower = mixed and pays_in_single(loss, size, dtype, tol)
+        rough = Hessian(loss, theta) if mixed and pays_in_single(loss, size, dtype, tol) else None
         ends = search_ends(
             product, size, k=k, samples=samples, generator=own, tol=tol, max_products=max_products,
-            rough=Hessian(loss, theta) if lower else None, device=theta.device, dtype=dtype,
+            rough=rough, coarse=None if rough is None else coarsened(rough, loss.operations),
+            device=theta.device, dtype=dtype,
         )  # fmt: skip
         scalars = {
             "smallest": ends.smallest,
