@@ -120,7 +120,7 @@ def error(values: Tensor, reference: Tensor) -> float:
 
 def judge(case: str, setting: Setting, timed: Mapping[str, Timed]) -> dict[str, Values]:
     exact = peers.Arpack(setting.problem(case), torch.float64)
-    reference = torch.tensor(setting.remembered(f"tuned/eigenvalues {case}", dict)["reference"])
+    reference = torch.tensor(setting.remembered(f"tuned/eigenvalues {case}", dict)["reference"], dtype=torch.float64)
     largest = float(reference.abs().max())
 
     judged: dict[str, Values] = {}

@@ -52,7 +52,8 @@ def run(setting: Setting, only: Sequence[str], cases: Sequence[str] | None, *, a
     for name in only:
         if again:
             shutil.rmtree(setting.folder / name, ignore_errors=True)
-            (setting.folder / f"{name}.json").unlink(missing_ok=True)
+            for file in (setting.folder / f"{name}.json", *(setting.folder / "tuned").glob(f"{name} *.json")):
+                file.unlink(missing_ok=True)
         if name == "growth":
             work = {"growth": partial(growth.measure, setting)}
         else:

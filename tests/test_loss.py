@@ -345,6 +345,8 @@ X, Y = torch.ones(3, 2), torch.zeros(3, dtype=torch.int64)
         ({"criterion": "mse"}, "the criterion is a str: wanted a function of output and target"),
         ({"metrics": [accuracy]}, r'metrics is a list: wanted functions by name, \{"accuracy": lossatlas.accuracy\}'),
         ({"metrics": {"hits": 1.0}}, "hits is a float: wanted a function"),
+        ({"metrics": {"top/5": accuracy}}, "a metric is called 'top/5': wanted ASCII letters, digits and signs"),
+        ({"metrics": {"λ": accuracy}}, "a metric is called 'λ': wanted ASCII letters, digits and signs"),
         ({"metrics": {"penalty": accuracy}}, "a metric is called 'penalty': wanted another name than loss, penalty"),
         ({"forward": lambda module, batch: module(batch[0])}, r"forward= gives float32 \(3, 2\): wanted \(output"),
         ({"device": "gpu"}, "device is 'gpu', which cannot be had here: "),

@@ -5,8 +5,9 @@ import time
 import pytest
 import torch
 import xarray as xr
+from torch.nn.functional import l1_loss, mse_loss
 
-from lossatlas import linear_connectivity, spectrum, toys
+from lossatlas import Loss, linear_connectivity, random_line, spectrum, toys
 from lossatlas.results import UNITS, load, save
 
 
@@ -82,11 +83,15 @@ def test_xarray_by_itself_reads_a_result(result, tmp_path):
         xr.testing.assert_identical(opened.load().drop_vars("split"), result.drop_vars("split"))
 
 
-@pytest.mark.parametrize("name", ["top/5", "int", "-x", "größe", "f1 (macro) "])
-def test_a_metric_may_have_any_name(name, tmp_path):
-    result = xr.Dataset({name: ("alpha", [1.0, 2.0])})
+@pytest.mark.parametrize("name", ["5x", "int", "f1 (macro)", "top-5"])
+def test_a_metric_of_any_name_that_is_taken_can_be_kept(name, tmp_path):
+    loss = Loss.of(torch.nn.Linear(1, 1), (torch.ones(3, 1), torch.ones(3, 1)), mse_loss, metrics={name: l1_loss})
+    result = random_line(loss, loss.theta, generator=torch.Generator().manual_seed(0), steps=3)
+    assert name in result
     save(result, tmp_path / "a.nc")
     xr.testing.assert_identical(load(tmp_path / "a.nc"), result)
+    with xr.open_dataset(tmp_path / "a.nc") as opened:
+        assert opened.load()[name].equals(result[name])
 
 
 def test_integers_keep_their_type_and_what_is_too_large_is_an_error(tmp_path):

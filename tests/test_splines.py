@@ -16,7 +16,7 @@ def test_splines_are_those_of_scipy_however_the_nodes_come(power, dimensions):
     rng = np.random.default_rng(0)
     places = rng.uniform(-1, 1, (300, dimensions))
     data = np.stack([np.sin(3 * places).sum(1), places[:, 0] ** 2], -1)
-    splines, rows = Splines(places), rng.permutation(300)[:90]
+    splines, rows = Splines(places, powers=(power,)), rng.permutation(300)[:90]
     for start, stop in ((0, 10), (10, 12), (12, 90)):
         splines.add(rows[start:stop])
         found = splines.through(data[rows[:stop]], power=power)

@@ -224,3 +224,26 @@ def test_the_range_is_that_of_the_values_not_of_their_distance_from_zero():
     whole, evaluate, _ = on_grid(lambda x, y: 1e6 + bowl(x, y))
     filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01)
     assert np.abs(filled.values - whole).max() < 0.015 * np.ptp(whole)
+
+
+def test_a_hole_that_a_late_round_meets_is_no_surface():
+    """Found at the nodes after the first round that held the tolerance, along a kink that asks for more rounds."""
+    _, evaluate, _ = on_grid(kinked)
+    asked = []
+
+    def with_hole(nodes):
+        values = evaluate(nodes)
+        asked.append(len(nodes))
+        return np.where(len(asked) > 6, np.nan, values)
+
+    filled = fill(with_hole, (AXIS, AXIS), smooth=[True], tol=0.01)
+    assert filled.reason == "a value is not finite"
+    assert filled.measured.all()
+
+
+def test_no_more_than_twice_the_tolerance_is_stated_for_smooth_functions():
+    for function in (bowl, valley, saddle):
+        whole, evaluate, _ = on_grid(function)
+        filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01)
+        assert filled.error[0] <= 0.02 * np.ptp(whole) + 1e-12
+        assert np.abs(filled.values[0] - whole).max() <= filled.error[0]

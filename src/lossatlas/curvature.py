@@ -17,7 +17,7 @@ Graph = TypeVar("Graph")
 # Single precision first, where it pays: with fewer parameters a product is mostly the calling of operations, and below
 # this tolerance the rounding of the products shows in the residuals.
 MIXED_PARAMETERS = 1000
-MIXED_TOL = 1e-5
+MIXED_TOL = 1e-4
 
 KEPT_BYTES = 2**30  # of the graphs of the gradient that are kept between products
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 from torch import nn
 
 TAKEN = ("loss", "penalty", "objective", "split", "alpha", "beta")  # names in results that no metric may have
+
+NAME = re.compile(r"\w([ -.0-~]*[!-.0-~])?", re.ASCII)  # of a netCDF variable
 
 
 def check_kinds(module: Any, criterion: Any, metrics: Any) -> None:
@@ -29,6 +32,12 @@ def check_kinds(module: Any, criterion: Any, metrics: Any) -> None:
     taken = [name for name in metrics or () if name in TAKEN]
     if taken:
         raise ValueError(f"a metric is called {taken[0]!r}: wanted another name than {', '.join(TAKEN)}")
+    odd = [name for name in metrics or () if not (isinstance(name, str) and NAME.fullmatch(name))]
+    if odd:
+        raise ValueError(
+            f"a metric is called {odd[0]!r}: wanted ASCII letters, digits and signs but no slash, a letter, a digit or "
+            "an underscore first, as files of results take them"
+        )
 
 
 def check_generator(generator: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,44 +13,46 @@ class Splines:
     """Polyharmonic splines Σ c_i |x − x_i|ᵖ + polynomial, through a growing number of nodes, at all places of a grid.
 
     The polynomial has the degree (p − 1) / 2, with which the system has one solution for an odd p (Wendland 2005,
-    chapter 8). The distances between nodes and places are computed once. By torch: numpy's linear algebra has threads
-    of its own, which fight those that evaluate a loss.
+    chapter 8). Distances between nodes and places are computed once. By torch: numpy's linear algebra has threads of
+    its own, which fight those that evaluate a loss.
 
     >>> places = np.linspace(0, 1, 101)[:, None]
-    >>> splines = Splines(places)
+    >>> splines = Splines(places, powers=(5,))
     >>> splines.add(np.arange(0, 101, 10))
     >>> round(float(splines.through(places[::10] ** 2, power=5)[33, 0]), 9)
     0.1089
     """
 
-    def __init__(self, places: np.ndarray) -> None:
-        """Of places `(n, d)`, d of 1 or 2."""
+    def __init__(self, places: np.ndarray, *, powers: Sequence[int]) -> None:
+        """Of places `(n, d)`, d of 1 or 2; odd powers."""
         self._places = torch.from_numpy(places)
         self._nodes = torch.zeros(0, dtype=torch.int64)
-        # Distances of the nodes from the places, and powers of them: rows of a memory that grows.
-        self._distances = self._places.new_empty(0, len(places))
-        self._kernels: dict[int, tuple[int, Tensor]] = {}  # by power; how many rows are there
-        self._terms: dict[int, Tensor] = {}  # of the polynomials, by degree
+        # Distances of the nodes from the places to each power, `(nodes, n)` in a memory that grows; the polynomials.
+        self._kernels = {power: self._places.new_empty(0, len(places)) for power in powers}
+        self._terms = {power: _monomials(self._places, power // 2) for power in powers}
+
+    def __len__(self) -> int:
+        """The number of nodes."""
+        return len(self._nodes)
 
     def add(self, rows: np.ndarray) -> None:
         """More nodes, as places by their numbers: all different, and different from those that are there."""
-        new = torch.from_numpy(rows)
-        start = len(self._nodes)
+        new, start = torch.from_numpy(rows), len(self)
         self._nodes = torch.cat([self._nodes, new])
-        self._distances = _roomy(self._distances, start, len(self._nodes))
-        self._distances[start : len(self._nodes)] = torch.cdist(
-            self._places[new], self._places, compute_mode="donot_use_mm_for_euclid_dist"
-        )
+        distances = torch.cdist(self._places[new], self._places, compute_mode="donot_use_mm_for_euclid_dist")
+        for power, kernel in self._kernels.items():
+            self._kernels[power] = _roomy(kernel, start, len(self))
+            there = self._kernels[power][start : len(self)]
+            there.copy_(distances)
+            for _ in range(power // 2):  # a general power takes several times as long
+                there.mul_(distances).mul_(distances)
 
     def through(self, data: np.ndarray, *, power: int) -> np.ndarray:
         """The spline through the data `(m, v)` at the nodes, in the order they came, at every place: `(n, v)`.
 
         Enough nodes for the polynomial are wanted.
         """
-        kernel, degree = self._kernel(power), power // 2
-        if degree not in self._terms:
-            self._terms[degree] = _monomials(self._places, degree)
-        terms = self._terms[degree]
+        kernel, terms = self._kernels[power][: len(self)], self._terms[power]
         size, extra = len(self._nodes), terms.shape[1]
         system = torch.zeros(size + extra, size + extra, dtype=torch.float64)
         system[:size, :size] = kernel[:, self._nodes]
@@ -58,26 +62,12 @@ class Splines:
         weights = torch.linalg.solve(system, right)
         return torch.addmm(terms @ weights[size:], kernel.T, weights[:size]).numpy()
 
-    def _kernel(self, power: int) -> Tensor:
-        """Distances of the nodes from the places to an odd power, `(m, n)`."""
-        count = len(self._nodes)
-        known, kernel = self._kernels.get(power, (0, self._distances[:0]))
-        if known < count:
-            kernel = _roomy(kernel, known, count)
-            distances = self._distances[known:count]
-            new, squares = distances, distances * distances
-            for _ in range(power // 2):  # a general power takes several times as long
-                new = new * squares
-            kernel[known:count] = new
-            self._kernels[power] = count, kernel
-        return kernel[:count]
-
 
 def _roomy(rows: Tensor, used: int, wanted: int) -> Tensor:
-    """The same rows in a memory with room for as many as are wanted, and for half as many again if it had to grow."""
+    """The same rows in a memory with room for as many as are wanted, and for a quarter more if it had to grow."""
     if wanted <= len(rows):
         return rows
-    larger = rows.new_empty(wanted + wanted // 2, rows.shape[1])
+    larger = rows.new_empty(wanted + wanted // 4, rows.shape[1])
     larger[:used] = rows[:used]
     return larger
 

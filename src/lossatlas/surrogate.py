@@ -23,7 +23,7 @@ DIFFERENCE = {CURVE: (3, 3, 5), SURFACE: (3, 8, 12), SMALL_SURFACE: (3, 6, 8)}  
 SMALL = 500  # nodes of a whole grid, below which fewer have to do
 MOST = 0.4  # of the grid: beyond that it is measured as a whole
 SAFETY = 1.5  # 1 holds for 19 of 20 surfaces of small trained networks, 1.5 for as many sums of waves and ridges
-ROOM = 4 / 3  # tolerances that the parts of an error may add up to, so that twice the tolerance is stated at most
+ROOM = 4 / 3  # tolerances that the parts of an error may add up to: twice the tolerance is stated then, at most
 PASSES = 3  # rounds, from the first that held the tolerance, after which a larger sum is put up with: along kinks
 LOG_TOL = 2.0  # how much coarser a logarithm may be than a value, each of its own range
 FACTOR = 5.0  # positive values that span more are represented by their logarithm, as they are drawn
@@ -62,8 +62,8 @@ def fill(
 
     Starts from a coarse grid that is denser near the edges and adds nodes where two polyharmonic splines (r⁵ and r³)
     disagree most, until the nodes that were just added had been predicted to within `tol` of the range, and so had
-    fresh random ones. Two more rounds are made at most where the error to expect is then more than twice `tol`.
-    Positive quantities that span more than a factor of 5 are represented by their logarithm, and
+    fresh random ones. Where the error to expect is then more than twice `tol`, two more rounds are made at most, and
+    what is found then is stated, whether it is within `tol` or not. Positive quantities that span more than a factor of 5 are represented by their logarithm, and
     must then be right to within 2 `tol` of the range of the logarithm too. Quantities that are not smooth, such as an
     accuracy, are interpolated linearly (r¹) from the same nodes, and have no say in where to measure.
 
@@ -121,7 +121,7 @@ class _Filling:
         self.every = np.stack(np.meshgrid(*map(np.arange, self.shape), indexing="ij"), -1).reshape(-1, len(axes))
         scaled = [_scaled(axis) for axis in axes]
         self.places = np.stack([axis[self.every[:, k]] for k, axis in enumerate(scaled)], -1)  # (N, d) in [-1, 1]
-        self.splines = Splines(self.places)
+        self.splines = Splines(self.places, powers=(5, 3) if smooth.all() else (5, 3, 1))
         self.taken = np.zeros(len(self.every), bool)
         self.order = np.empty(0, int)  # measured nodes, as rows of `every`
         self.values = np.empty((0, len(smooth)))
@@ -132,31 +132,50 @@ class _Filling:
         self.extend_floor()
         limit = MOST * len(self.every)
         rng = np.random.default_rng(0)
-        passed = 0
+        found, rounds = None, 0  # that held the tolerance, and those after the first of them
         while True:
             if not np.isfinite(self.values).all():
                 return self.whole("a value is not finite")
             if len(self.order) + self.batch + self.checks > limit:
+                if found is not None:
+                    break
                 return self.whole(f"not within {self.tol:g} of the range from {len(self.order)} nodes")
-            floor = self.floor  # a prediction above one that was given up since then tells nothing
-            chosen, predicted = self.most_doubtful()
-            doubtful, worst = self.errors_at(chosen, predicted)
-            if (worst > self.tol and not passed) or self.floor is not floor:
-                continue
-            fresh = rng.choice(np.flatnonzero(~self.taken), self.checks, replace=False)
-            fresh_error, worst = self.errors_at(fresh, self.predict()[0][fresh])
-            if (worst > self.tol and not passed) or self.floor is not floor:
-                continue
-            values, coarse = self.predict()
-            error = fresh_error + doubtful + np.abs(values - coarse)[~self.taken].max(0)
-            passed += 1
-            if passed == PASSES or np.max((error / self.ranges())[self.smooth], initial=0.0) <= ROOM * self.tol:
-                break
+            floor = self.floor
+            latest = self.round(rng, strict=not rounds)
+            if self.upset(floor):
+                found, rounds = None, 0
+            elif latest is not None:
+                found, rounds = latest, rounds + 1
+                share = np.max((latest[1] / self.ranges())[self.smooth], initial=0.0)
+                if rounds == PASSES or share <= ROOM * self.tol:
+                    break
+        values, error = found
         values[self.order] = self.values
         error = SAFETY * error
         if self.floor is not None:
             error = error + self.floor.found.error
         return Filled(values.T.reshape(-1, *self.shape), self.taken.reshape(self.shape), error, "")
+
+    def round(self, rng: np.random.Generator, *, strict: bool) -> tuple[np.ndarray, np.ndarray] | None:
+        """Measure doubtful nodes, then fresh random ones: values at all nodes, and the largest error to expect.
+
+        None where it is upset, or `strict` and not within the tolerance.
+        """
+        floor = self.floor
+        chosen, predicted = self.most_doubtful()
+        doubtful, worst = self.errors_at(chosen, predicted)
+        if self.upset(floor) or (strict and worst > self.tol):
+            return None
+        fresh = rng.choice(np.flatnonzero(~self.taken), self.checks, replace=False)
+        fresh_error, worst = self.errors_at(fresh, self.predict()[0][fresh])
+        if self.upset(floor) or (strict and worst > self.tol):
+            return None
+        values, coarse = self.predict()
+        return values, fresh_error + doubtful + np.abs(values - coarse)[~self.taken].max(0)
+
+    def upset(self, floor: _Floor | None) -> bool:
+        """Whether what was predicted tells nothing: above a floor that was given up since then, or beside a hole."""
+        return self.floor is not floor or not np.isfinite(self.values).all()
 
     def first_nodes(self) -> np.ndarray:
         """A coarse grid, half Chebyshev and half even, and the node at coordinate 0."""
@@ -172,7 +191,6 @@ class _Filling:
     def measure(self, rows: np.ndarray) -> np.ndarray:
         got = np.asarray(self.evaluate(self.every[rows]), dtype=float)
         self.taken[rows] = True
-        self.splines.add(rows)
         self.order = np.append(self.order, rows)
         self.values = np.concatenate([self.values, got])
         return got
@@ -190,6 +208,7 @@ class _Filling:
 
     def predict(self) -> tuple[np.ndarray, np.ndarray]:
         """Every quantity at all nodes, `(N, v)`, by the spline that is trusted and by the one that checks it."""
+        self.splines.add(self.order[len(self.splines) :])
         logs = self.logs()
         data, below = _represented(self.values, logs), np.zeros((1, len(logs)))
         if self.floor is not None:

@@ -175,3 +175,38 @@ def test_single_precision_first_and_its_answer_checked_in_double(monkeypatch):
     assert np.allclose(result.eigenvalues, double.eigenvalues, rtol=0, atol=1e-4 * scale)
     assert np.allclose(result.smallest, double.smallest, rtol=0, atol=1e-4 * scale)
     assert abs(float(result.trace - double.trace)) < 5 * float(result.trace_error)
+
+
+def test_only_the_samples_of_the_trace_take_bfloat16_products(monkeypatch):
+    from lossatlas import fidelity
+    from lossatlas.probes import spectrum as module
+
+    monkeypatch.setattr(fidelity, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(fidelity, "BFLOAT16_WORTH", 0)
+    seen = []
+
+    class Watched(module.Hessian):
+        def __call__(self, vectors):
+            seen.extend([(self._loss.dtype, fidelity.product_settings().fp32_precision)] * len(vectors))
+            return super().__call__(vectors)
+
+    monkeypatch.setattr(module, "Hessian", Watched)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(2, 400), nn.Tanh(), nn.Linear(400, 2))
+    x = torch.randn(60, 2, generator=seed(1))
+    loss = Loss.of(network, (x, (x[:, 0] > 0).long()), nn.CrossEntropyLoss())
+    before = fidelity.product_settings().fp32_precision
+    result = spectrum(loss, loss.theta, k=3, samples=7, generator=seed())
+    coarse = [dtype for dtype, precision in seen if precision == "bf16"]
+    assert coarse == [torch.float32] * 7
+    assert fidelity.product_settings().fp32_precision == before
+    assert sum(dtype is torch.float32 for dtype, _ in seen) == int(result.rough_products)
+    assert [dtype for dtype, _ in seen].count(torch.float64) == 3 + 1
+    assert int(result.products) == len(seen)
+
+
+def test_no_eigenvalue_is_no_question():
+    loss = toys.bowl(3)
+    with pytest.raises(ValueError, match="k is 0: wanted 1 at least"):
+        spectrum(loss, torch.zeros(3), k=0, generator=seed())

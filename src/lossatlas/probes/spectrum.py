@@ -31,7 +31,7 @@ def spectrum(
     Block Lanczos with full re-orthogonalisation on Hessian-vector products by double backpropagation
     (`krylov.extremal_eigenpairs`); eigenvalues are algebraic (the largest are not those of largest magnitude). They are
     called converged when every residual ‖Hv − λv‖ is at most `tol` times the largest |λ|: each is then at most its
-    residual off, an isolated one residual² / gap. The trace is exact on the eigenvectors found and estimated on the
+    residual off, an isolated one residual² / gap. The trace is the sum of the eigenvalues found and an estimate on the
     rest with `samples` Rademacher vectors (Hutchinson), with its standard error.
 
     Costs `products` Hessian-vector products, those with the smallest one and the trace included. For a float32 loss of
@@ -49,6 +49,8 @@ def spectrum(
     seed = int(torch.randint(2**62, (), generator=generator))  # one for all splits: none depends on the others
     for split, loss in by_split(losses).items():
         size = loss.layout.size
+        if k < 1:
+            raise ValueError(f"k is {k}: wanted 1 at least")
         if k + 1 > size:
             raise ValueError(f"k is {k}: a module of {size} parameters has room for {size - 1}")
         if max_products < k + 1:

@@ -41,6 +41,7 @@ Distinct = AfterValidator(_distinct)
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]  # results hold them with 32 bits
 Odd = Annotated[int, Field(ge=3)]
 
 
@@ -138,7 +139,7 @@ class Training(_Frozen):
 
     optimizers: Annotated[tuple[Optimizer, ...], Field(min_length=1), Distinct] = ("sgd", "adam")
     weight_decays: Annotated[tuple[NonNegative, ...], Field(min_length=1), Distinct] = (1e-4,)
-    seeds: Annotated[tuple[int, ...], Field(min_length=1), Distinct] = (0, 1, 2)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Distinct] = (0, 1, 2)
     epochs: Count = 30
     batch_size: Count = 64
     sgd_learning_rate: Positive = 0.01
@@ -204,7 +205,7 @@ class Regularization(_Frozen):
     """Networks trained again at several weight decays, and how their landscapes differ. Off unless there are any."""
 
     weight_decays: Annotated[tuple[NonNegative, ...], Distinct] = ()
-    seeds: Annotated[tuple[int, ...], Field(min_length=1), Distinct] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Distinct] = (0,)
 
 
 class Probes(_Frozen):
