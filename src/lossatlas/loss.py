@@ -110,8 +110,8 @@ class Loss:
         device: torch.device | str | None = None,
         memory: int | None = None,
     ) -> Self:
-        """The loss of `module` on `data`. Costs a copy of the module and two passes of the largest batch, and four more
-        where that is so large that it is tried in pieces.
+        """The loss of `module` on `data`. Costs a copy of the module and two passes of the largest batch; where that
+        is large on a CPU, a part of it is passed four times more, to see whether it can be cut.
 
         Args:
             module: any `nn.Module` that can be copied.

@@ -27,8 +27,8 @@ def in_pieces(
 
     It does not where examples see each other (statistics of a batch, a contrastive criterion), for a metric that is no
     mean (the largest error, F1, the root of a mean) or where batches weigh by a function of their own. Whether it does
-    is tried on the largest batch, at the module's weights and at others: at a minimum, or with the last layer at
-    zero, all examples can be alike.
+    is tried on a piece and a half of the largest batch, at the module's weights and at others: at a minimum, or with
+    the last layer at zero, all examples can be alike.
 
     Args:
         batches: as they were given; `data` are the same where they are computed on.
@@ -42,12 +42,12 @@ def in_pieces(
         return batches
     if not all(map(has_rows, batches, data.rows)):
         return batches
-    largest, theta = data.largest(), state.layout.theta_of(state.module)
+    some, theta = cut(data.largest(), size + size // 2)[0], state.layout.theta_of(state.module)
     noise = torch.randn(len(theta), generator=torch.Generator().manual_seed(0)).to(theta)
     moved = theta + theta.square().mean().sqrt().clamp_min(0.1) * noise
     for point in (theta, moved):
         with state.at(point):
-            if not _same(state, largest, size, measure, weigh_by, summed=summed):
+            if not _same(state, some, size, measure, weigh_by, summed=summed):
                 return batches
     return [piece for batch in batches for piece in cut(batch, size)]
 

@@ -63,9 +63,10 @@ def fill(
     Starts from a coarse grid that is denser near the edges and adds nodes where two polyharmonic splines (r⁵ and r³)
     disagree most, until the nodes that were just added had been predicted to within `tol` of the range, and so had
     fresh random ones. Where the error to expect is then more than twice `tol`, two more rounds are made at most, and
-    what is found then is stated, whether it is within `tol` or not. Positive quantities that span more than a factor of 5 are represented by their logarithm, and
-    must then be right to within 2 `tol` of the range of the logarithm too. Quantities that are not smooth, such as an
-    accuracy, are interpolated linearly (r¹) from the same nodes, and have no say in where to measure.
+    what is found then is stated, whether it is within `tol` or not. Positive quantities that span more than a factor of
+    5 are represented by their logarithm, and must then be right to within 2 `tol` of the range of the logarithm too.
+    Quantities that are not smooth, such as an accuracy, are interpolated linearly (r¹) from the same nodes, and have no
+    say in where to measure.
 
     A grid with a value that is not finite, or one that would take more than 40 % of its nodes, is measured as a whole.
 
