@@ -333,7 +333,8 @@ def test_buffers_that_the_module_writes_to_stay(resnet):
     assert float(loss.module.calls) == 0
 
 
-def test_dropout_left_on_by_force_is_named():
+@pytest.mark.parametrize("rows", [5, 5000])  # of a large batch a part is passed twice
+def test_dropout_left_on_by_force_is_named(rows):
     class Noisy(nn.Module):
         def forward(self, x):
             return nn.functional.dropout(x, 0.5, training=True)
@@ -341,9 +342,23 @@ def test_dropout_left_on_by_force_is_named():
     module = nn.Sequential(nn.Linear(2, 8), Noisy(), nn.Linear(8, 2))
     before = torch.get_rng_state()
     with pytest.raises(ValueError, match=r"Sequential gives .* for the same batch and weights, from '1' on: .*dropout"):
-        Loss.of(module, (torch.ones(5, 2), torch.zeros(5, dtype=torch.int64)), CRITERION)
+        Loss.of(module, (torch.ones(rows, 2), torch.zeros(rows, dtype=torch.int64)), CRITERION)
     assert torch.equal(torch.get_rng_state(), before)
     assert not module[1]._forward_hooks
+
+
+@pytest.mark.parametrize("weighted", ["mean", "sum"])
+def test_a_criterion_with_a_weight_for_each_of_many_examples_is_asked_with_all_of_them(generator, weighted):
+    weights = torch.rand(5000, generator=generator, dtype=torch.float64)
+
+    def criterion(output, target):
+        return getattr(weights * (output - target).square().sum(-1), weighted)()
+
+    module, x, y = nn.Linear(2, 1).double(), torch.randn(5000, 2, generator=generator, dtype=torch.float64), torch.ones(5000, 1)
+    with torch.no_grad():
+        wanted = criterion(module(x), y).item()
+    loss = Loss.of(module, (x, y.double()), criterion, reduction=weighted)
+    assert loss(loss.theta).item() == pytest.approx(wanted, rel=1e-12)
 
 
 def test_old_weight_norm_has_a_clear_error(moons):

@@ -152,6 +152,11 @@ def has_rows(batch: Batch, rows: int) -> bool:
     return all(isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == rows for leaf in tree_flatten(batch)[0])
 
 
+def first_rows(batch: Batch, count: int) -> Batch:
+    """At most so many of its examples, where all its tensors have a row for each; else the whole."""
+    return cut(batch, count)[0] if has_rows(batch, rows_of(batch)) else batch
+
+
 def describe(tree: Batch) -> str:
     """Kinds, shapes and types of a batch in one line, for messages.
 

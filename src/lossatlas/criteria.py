@@ -83,6 +83,13 @@ def adds_up(criterion: Criterion, output: Any, target: Any) -> bool:
     return bool(once != 0) and bool(torch.isclose(twice, 2 * once, rtol=1e-3, atol=0))
 
 
+def beside(columns: Sequence[Tensor]) -> Tensor:
+    """Tensors of one shape in float64 along a new last dimension, where the first one is."""
+    device = columns[0].device
+    wide = torch.float32 if device.type == "mps" else torch.float64  # mps has no float64
+    return torch.stack([column.to(device, wide) for column in columns], -1)
+
+
 @dataclass(frozen=True)
 class Measure:
     """What one forward pass yields: the loss, then the metrics."""
@@ -96,6 +103,10 @@ class Measure:
 
     def __call__(self, output: Any, target: Any) -> Tensor:
         """`(names,)` in float64: the criterion computes as it does, nothing is lost afterwards."""
+        return beside(self.values(output, target))
+
+    def values(self, output: Any, target: Any) -> list[Tensor]:
+        """A scalar for each name, as it was computed."""
         values = [self.criterion(output, target), *(metric(output, target) for metric in self.metrics.values())]
         tensors = [value if isinstance(value, Tensor) else torch.as_tensor(value) for value in values]
         for name, tensor in zip(self.names, tensors, strict=True):
@@ -104,9 +115,7 @@ class Measure:
                     f"{name} of {describe(output)} and {describe(target)} is a tensor of shape {tuple(tensor.shape)}: "
                     "wanted a scalar per batch, its mean or sum over examples (reduction='mean' or 'sum')"
                 )
-        device = tensors[0].device
-        wide = torch.float32 if device.type == "mps" else torch.float64  # mps has no float64
-        return torch.stack([tensor.to(device, wide) for tensor in tensors])
+        return tensors
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Measure:
         """The same with the criterion's own tensors (class weights) where the outputs are; others as they are."""

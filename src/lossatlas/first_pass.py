@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from lossatlas.batches import Batch, describe, tensors_of
+from lossatlas.batches import Batch, describe, first_rows, tensors_of
 from lossatlas.criteria import Measure, name_of
 from lossatlas.module_state import ModuleState, plain_transformer, untouched_randomness, versions, written
 from lossatlas.parameters import Layout
@@ -30,11 +30,14 @@ class Cost:
         return Cost(math.ceil(self.bytes * share), math.ceil(self.operations * share))
 
 
+SOME_ROWS = 4096  # of a large batch are enough to see whether a pass gives the same twice
+
+
 @torch.no_grad()
 def first_pass(state: ModuleState, batch: Batch, measure: Measure) -> Cost:
     """What a pass costs; `state` knows afterwards what a pass does to its buffers.
 
-    Two forward passes of one batch, with the module's own weights.
+    A forward pass of the batch and one more, of a large batch two more of a part, with the module's own weights.
 
     Raises ValueError when the batch does not go through, gives no scalar, or not the same one twice.
     """
@@ -51,11 +54,17 @@ def first_pass(state: ModuleState, batch: Batch, measure: Measure) -> Cost:
                 f"a batch, {describe(batch)}, does not go through {type(state.module).__name__} and "
                 f"{name_of(measure.criterion)}: {error}"
             ) from error
-        second = measure(*state.call(batch))
+        some = first_rows(batch, SOME_ROWS)
+        if some is not batch:
+            try:
+                first = measure(*state.call(some))
+            except Exception:  # a module or criterion that takes its batches as they are
+                some = batch
+        second = measure(*state.call(some))
         if not _agree(first, second, state):
             raise ValueError(
                 f"{type(state.module).__name__} gives {float(first[0]):.6g} and then {float(second[0]):.6g} for the "
-                f"same batch and weights{_noisy(state, batch)}: a landscape wants a function of θ; switch off what is "
+                f"same batch and weights{_noisy(state, some)}: a landscape wants a function of θ; switch off what is "
                 "random in eval mode (F.dropout with training=True?)"
             )
     return Cost(seen.bytes, seen.operations)

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from lossatlas.batches import Batch, Batches, read
+from lossatlas.batches import Batch, Batches, first_rows, read
 from lossatlas.between import Between
 from lossatlas.criteria import (
     Averaging,
@@ -28,7 +28,7 @@ from lossatlas.criteria import (
     supervised,
     target_of,
 )
-from lossatlas.first_pass import Cost, first_pass, warn_of_numbers
+from lossatlas.first_pass import SOME_ROWS, Cost, first_pass, warn_of_numbers
 from lossatlas.given import check_kinds, check_recording
 from lossatlas.module_state import Buffers, ModuleState, Point, private_copy, untouched_randomness
 from lossatlas.parameters import Layout
@@ -110,8 +110,8 @@ class Loss:
         device: torch.device | str | None = None,
         memory: int | None = None,
     ) -> Self:
-        """The loss of `module` on `data`. Costs a copy of the module and two passes of the largest batch; where that
-        is large on a CPU, a part of it is passed four times more, to see whether it can be cut.
+        """The loss of `module` on `data`. Costs a copy of the module, a pass of the largest batch, and a few of a part
+        of it.
 
         Args:
             module: any `nn.Module` that can be copied.
@@ -253,12 +253,15 @@ class Loss:
         total = torch.zeros(len(points), len(self.names), dtype=torch.float64)
         measured = len(self._measure.names)
         chunk = self.chunk
+        at_once = self._stacked.pays(chunk, self.theta.device)
+        if not at_once:  # of points that are evaluated one by one, only they themselves are in memory together
+            chunk = max(1, _budget(self._memory, self.theta.device) // self.theta.nbytes)
         made = None
         for start in range(0, len(points), chunk):
             made = _points(points, slice(start, start + chunk), made)
             stack = made.to(self.theta)  # (m, P)
             rows = total[start : start + chunk]
-            rows[:, :measured] = self._stacked(stack, chunk) / self._averaging.divisors
+            rows[:, :measured] = self._stacked(stack, at_once=at_once) / self._averaging.divisors
             if self.penalty:
                 rows[:, -2] = torch.stack([self.penalty(theta).cpu() for theta in stack])
                 rows[:, -1] = rows[:, 0] + rows[:, -2]
@@ -357,7 +360,7 @@ def _adds_up(state: ModuleState, batch: Batch, measure: Measure) -> bool:
     if measure.criterion is own_loss:
         return False
     try:
-        return adds_up(measure.criterion, *state.call(batch))
+        return adds_up(measure.criterion, *state.call(first_rows(batch, SOME_ROWS)))
     except Exception:  # a criterion that takes batches of one size only cannot be asked
         return False
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from lossatlas.batches import Batch, Batches
-from lossatlas.criteria import Averaging, Measure
+from lossatlas.criteria import Averaging, Measure, beside
 from lossatlas.module_state import ModuleState, plain_transformer
 
 LOOP_BELOW = 32  # points; smaller chunks are faster one by one on a CPU: see docs/architecture.md
@@ -30,14 +30,18 @@ class Stacked:
         self._proven = False
         self._vectorized = vmap(self._functional, in_dims=(0, None))
 
-    @torch.no_grad()
-    def __call__(self, stack: Tensor, chunk: int) -> Tensor:
-        """The sums at m of the at most `chunk` points that are evaluated at once."""
-        small = chunk < (2 if stack.is_cuda else LOOP_BELOW)
+    def pays(self, points: int, device: torch.device) -> bool:
+        """Whether so many points at once are evaluated sooner than one by one, as far as they can be."""
         # In half precision another kernel gives visibly other values than the module's own.
         half = torch.finfo(self._state.coarsest).bits < 32
+        least = 2 if device.type == "cuda" else LOOP_BELOW
+        return points >= least and not (half or self._refused or self._state.moving)
+
+    @torch.no_grad()
+    def __call__(self, stack: Tensor, *, at_once: bool) -> Tensor:
+        """The sums at every point, of all at once or of one by one."""
         with plain_transformer():
-            if small or half or self._refused or self._state.moving:
+            if not at_once:
                 return self._looped(stack)
             try:
                 return self._at_once(stack)
@@ -68,13 +72,13 @@ class Stacked:
 
     def _looped(self, stack: Tensor) -> Tensor:
         state = self._state
-        columns: list[list[Tensor]] = [[] for _ in self._weights]  # of every batch, a value for each point
+        found: list[list[list[Tensor]]] = [[] for _ in self._weights]  # of every batch and point, a value for each name
         with state.walking(stack) as rows:
             for theta in rows:
                 with state.with_buffers(state.statistics(theta, self._data)) if state.moving else nullcontext():
-                    for column, batch in zip(columns, self._data, strict=True):
-                        column.append(self._measure(*state.call(batch)))
-        return self._sums([torch.stack(column) for column in columns])
+                    for of_batch, batch in zip(found, self._data, strict=True):
+                        of_batch.append(self._measure.values(*state.call(batch)))
+        return self._sums([beside([torch.stack(one) for one in zip(*of_batch, strict=True)]) for of_batch in found])
 
     def _functional(self, theta: Tensor, batch: Batch) -> Tensor:
         return self._measure(*self._state.output(theta, batch, {}))

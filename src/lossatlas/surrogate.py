@@ -127,6 +127,7 @@ class _Filling:
         self.order = np.empty(0, int)  # measured nodes, as rows of `every`
         self.values = np.empty((0, len(smooth)))
         self.floors = np.empty((0, len(smooth)))  # the rough function at the measured nodes
+        self.predicted: tuple[np.ndarray, np.ndarray] | None = None  # from the nodes so far
 
     def run(self) -> Filled:
         self.measure(self.first_nodes())
@@ -151,7 +152,7 @@ class _Filling:
                 if rounds == PASSES or share <= ROOM * self.tol:
                     break
         values, error = found
-        values[self.order] = self.values
+        values[self.order] = self.values  # in place: nothing is predicted any more
         error = SAFETY * error
         if self.floor is not None:
             error = error + self.floor.found.error
@@ -194,6 +195,7 @@ class _Filling:
         self.taken[rows] = True
         self.order = np.append(self.order, rows)
         self.values = np.concatenate([self.values, got])
+        self.predicted = None
         return got
 
     def errors_at(self, rows: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, float]:
@@ -209,6 +211,11 @@ class _Filling:
 
     def predict(self) -> tuple[np.ndarray, np.ndarray]:
         """Every quantity at all nodes, `(N, v)`, by the spline that is trusted and by the one that checks it."""
+        if self.predicted is None:
+            self.predicted = self.predict_anew()
+        return self.predicted
+
+    def predict_anew(self) -> tuple[np.ndarray, np.ndarray]:
         self.splines.add(self.order[len(self.splines) :])
         logs = self.logs()
         data, below = _represented(self.values, logs), np.zeros((1, len(logs)))
