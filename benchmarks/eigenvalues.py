@@ -1,4 +1,4 @@
-"""Table 2: the ten largest eigenvalues of the Hessian to a relative residual of 1e-3."""
+"""Table 2: the ten largest eigenvalues of the Hessian, residuals and errors at most 1e-3 of the largest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.timing import Outcome, Timed, Tool
 from lossatlas.curvature import Hessian
 from lossatlas.krylov import extremal_eigenpairs
 
-TOL = 1e-3  # of the largest |λ|
+TOL = 1e-3  # of the largest |λ|: for residuals, and for errors, since with small residuals one can still be missing
 PATIENCE = 60.0  # seconds of a try after which no more expensive one is made
 
 # How a user would look for the settings that give the residual, cheapest first.
@@ -67,15 +67,15 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
         reference = exact(k, 1e-9)
         return {
             "reference": reference.values.tolist(),
-            "arpack": _first_good(arpack, [(tol,) for tol in ARPACK_TOLERANCES], exact),
-            "eigenthings": _first_good(eigenthings, [(steps,) for steps in LANCZOS_STEPS], exact),
-            "power": _first_good(power, POWER_ITERATIONS, exact),
+            "arpack": _first_good(arpack, [(tol,) for tol in ARPACK_TOLERANCES], exact, reference.values),
+            "eigenthings": _first_good(eigenthings, [(steps,) for steps in LANCZOS_STEPS], exact, reference.values),
+            "power": _first_good(power, POWER_ITERATIONS, exact, reference.values),
         }
 
     found = setting.remembered(f"tuned/eigenvalues {case}", tuned)
     tol, steps = found["arpack"]["arguments"][0], found["eigenthings"]["arguments"][0]
     iterations = found["power"]["arguments"]
-    late = "" if found["power"]["reached"] else ", residual not reached"
+    late = "" if found["power"]["reached"] else ", not reached"
     return {
         OURS: Tool(ours, "eigenvalues and vectors alone, as the others"),
         SPECTRUM: Tool(spectrum, "with the smallest and the trace, checked in float64", rival=False),
@@ -89,14 +89,16 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
     }  # fmt: skip
 
 
-def _first_good(run: Callable[..., Outcome], tries: Sequence[tuple[Any, ...]], exact: peers.Arpack) -> dict[str, Any]:
-    """The first arguments with which all residuals are within the tolerance; else the last that were tried."""
+def _first_good(
+    run: Callable[..., Outcome], tries: Sequence[tuple[Any, ...]], exact: peers.Arpack, reference: Tensor
+) -> dict[str, Any]:
+    """The first arguments with which residuals and errors are within the tolerance; else the last that were tried."""
     arguments: tuple[Any, ...] = tries[0]
     for arguments in tries:
         start = time.perf_counter()
         pairs = run(*arguments).value
         seconds = time.perf_counter() - start
-        if residual(pairs, exact) <= TOL:
+        if residual(pairs, exact) <= TOL and error(pairs.values, reference) <= TOL:
             return {"arguments": arguments, "reached": True}
         if seconds > PATIENCE:
             break
@@ -111,22 +113,27 @@ def residual(pairs: Pairs, exact: peers.Arpack) -> float:
     return float(left.norm(dim=-1).max() / values.abs().max())
 
 
+def error(values: Tensor, reference: Tensor) -> float:
+    """The largest deviation from the eigenvalues of the reference, relative to the largest of them."""
+    return float((values.double() - reference).abs().max() / reference.abs().max())
+
+
 def judge(case: str, setting: Setting, timed: Mapping[str, Timed]) -> dict[str, Values]:
     exact = peers.Arpack(setting.problem(case), torch.float64)
     reference = torch.tensor(setting.remembered(f"tuned/eigenvalues {case}", dict)["reference"], dtype=torch.float64)
     largest = float(reference.abs().max())
-
-    def error(values: Tensor) -> float:
-        return float((values.double() - reference).abs().max()) / largest
 
     judged: dict[str, Values] = {}
     for name, tool in timed.items():
         if name == SPECTRUM:
             result = tool.outcome.value
             values = torch.from_numpy(result.eigenvalues.values)
-            judged[name] = {"error": error(values), "residual": float(result.residuals.max()) / largest}
+            judged[name] = {"error": error(values, reference), "residual": float(result.residuals.max()) / largest}
         else:
-            judged[name] = {"error": error(tool.outcome.value.values), "residual": residual(tool.outcome.value, exact)}
+            judged[name] = {
+                "error": error(tool.outcome.value.values, reference),
+                "residual": residual(tool.outcome.value, exact),
+            }
     return judged
 
 
@@ -134,11 +141,12 @@ TABLE = Table(
     name="eigenvalues",
     title="The ten largest eigenvalues of the Hessian",
     text=(
-        "From the trained network to the {largest} largest eigenvalues with their vectors, every residual ‖Hv − λv‖ at "
-        "most 1e-3 of the largest. Every tool works in float32 on all data as one batch; the residuals below were "
-        "computed afterwards in float64, and the errors are those against ARPACK in float64, both relative to the "
-        "largest eigenvalue. The others do not stop by themselves at a residual: each has the cheapest of a list of "
-        "settings with which it gets there; looking for it is not timed. lossatlas stops by itself."
+        "From the trained network to the {largest} largest eigenvalues with their vectors, every residual ‖Hv − λv‖ "
+        "and every error at most 1e-3 of the largest: with small residuals an eigenvalue can still be missing. Every "
+        "tool works in float32 on all data as one batch; the residuals below were computed afterwards in float64, and "
+        "the errors are those against ARPACK in float64, both relative to the largest eigenvalue. The others do not "
+        "stop by themselves: each has the cheapest of a list of settings with which it gets there; looking for it is "
+        "not timed. lossatlas stops by itself, by its residuals."
     ),
     columns={"residual": "residual / λ₁", "error": "error / λ₁"},
     cases=cases,
