@@ -354,10 +354,11 @@ def test_a_criterion_with_a_weight_for_each_of_many_examples_is_asked_with_all_o
     def criterion(output, target):
         return getattr(weights * (output - target).square().sum(-1), weighted)()
 
-    module, x, y = nn.Linear(2, 1).double(), torch.randn(5000, 2, generator=generator, dtype=torch.float64), torch.ones(5000, 1)
+    module = nn.Linear(2, 1).double()
+    x, y = torch.randn(5000, 2, generator=generator, dtype=torch.float64), torch.ones(5000, 1, dtype=torch.float64)
     with torch.no_grad():
         wanted = criterion(module(x), y).item()
-    loss = Loss.of(module, (x, y.double()), criterion, reduction=weighted)
+    loss = Loss.of(module, (x, y), criterion, reduction=weighted)
     assert loss(loss.theta).item() == pytest.approx(wanted, rel=1e-12)
 
 
