@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lossatlas import fidelity, pieces, random_plane
+from lossatlas import fidelity, interpolate, pieces, random_line, random_plane
 from lossatlas.fidelity import coarse_products, rough_losses
 from lossatlas.loss import Loss, accuracy
 from lossatlas.sampling import strata
@@ -180,6 +180,27 @@ def test_a_surface_from_two_fidelities_is_right_within_its_error(network, many, 
         counts.append(few.attrs["evaluations"])
     assert np.mean(held) >= 0.95
     assert np.mean(counts) < 90  # one fidelity takes 129 at least
+
+
+def test_curves_from_two_fidelities_are_right_within_their_error(network, many, small_is_large):
+    loss = Loss.of(network, many, cross_entropy)
+    held, counts = [], []
+    for seed in range(10):
+        start = loss.theta + torch.randn(loss.layout.size, generator=seeded(seed))
+        for probe in (
+            lambda exact, start=start: interpolate(loss, start, loss.theta, exact=exact),
+            lambda exact, seed=seed: random_line(loss, loss.theta, generator=seeded(seed), exact=exact),
+        ):
+            few, every = probe(exact=False), probe(exact=True)
+            assert "measured" not in every
+            held.append(float(np.abs(few.loss - every.loss).max()) <= float(few.loss_error))
+            for end in (0, -1):
+                assert float(few.loss[end]) == float(every.loss[end])
+            assert few.attrs["evaluations"] == few.measured.sum()
+            assert few.attrs["rough_examples"] == 5000 // 4
+            counts.append(few.attrs["evaluations"])
+    assert np.mean(held) >= 0.95
+    assert np.mean(counts) < 25  # of 51
 
 
 class Scored(nn.Module):

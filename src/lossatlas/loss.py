@@ -43,6 +43,7 @@ __all__ = ["Batch", "Loss", "Points", "accuracy"]
 # Bytes of the largest activation in one chunk of points. Beyond a few MiB the activations fall out of the
 # cache and a point costs more, not less: see docs/architecture.md for the measurement.
 CHUNK_BYTES = 4 * 2**20
+LOOPED = 64  # points in a chunk that is evaluated one by one: what a chunk costs is nothing beside them
 GPU_CHUNK_BYTES = 256 * 2**20  # a GPU wants large kernels; not measured
 
 
@@ -255,7 +256,7 @@ class Loss:
         chunk = self.chunk
         at_once = self._stacked.pays(chunk, self.theta.device)
         if not at_once:  # of points that are evaluated one by one, only they themselves are in memory together
-            chunk = max(1, _budget(self._memory, self.theta.device) // self.theta.nbytes)
+            chunk = max(1, min(LOOPED, _budget(self._memory, self.theta.device) // self.theta.nbytes))
         made = None
         for start in range(0, len(points), chunk):
             made = _points(points, slice(start, start + chunk), made)

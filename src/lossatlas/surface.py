@@ -19,6 +19,7 @@ Losses = Loss | Mapping[str, Loss]
 
 SMOOTH = ("loss", "penalty", "objective")  # metrics may have steps
 SURFACE_TOL = 0.01  # of a surface's range
+SAMPLED = {1: 28, 2: SMALL}  # nodes of a curve and of a surface, from which a sample of the examples saves some
 
 
 def by_split(losses: Losses) -> dict[str, Loss]:
@@ -76,8 +77,10 @@ def sample_grid(
     *,
     tol: float = SURFACE_TOL,
     exact: bool = False,
+    centre: float = 0.0,
 ) -> xr.Dataset:
-    """Loss and metrics on the grid of the named axes, measured at as few nodes as the loss takes (`surrogate.fill`).
+    """Loss and metrics on the grid of one or two named axes, measured at as few nodes as the loss takes
+    (`surrogate.fill`).
 
     The loss, of every split, is right to within about `tol` of its range, and where it is positive and spans more than
     a factor of 5, its logarithm to within twice that. `exact` measures every node; so is a grid that cannot be
@@ -88,6 +91,7 @@ def sample_grid(
 
     Args:
         place: coordinates `(n, d)` on the axes -> the points there.
+        centre: the coordinate along every axis where the examples are told apart of which some make a sample.
 
     Returns:
         as `sample`, and `measured`, which nodes were, over the axes; `<quantity>_error`, the largest deviation to
@@ -107,8 +111,9 @@ def sample_grid(
         found = Filled.whole(_values(named, at(every)).T.reshape(-1, *shape), "every node was asked for")
     else:
         smooth = [name in SMOOTH for loss in named.values() for name in loss.names]
-        if math.prod(shape) >= SMALL:
-            rough = rough_losses(named, lambda: place(torch.zeros(1, len(shape), dtype=torch.float64))[:1][0])
+        if math.prod(shape) >= SAMPLED[len(shape)]:
+            middle = torch.full((1, len(shape)), centre, dtype=torch.float64)
+            rough = rough_losses(named, lambda: place(middle)[:1][0])
         found = fill(
             lambda nodes: _values(named, at(nodes)), values, smooth=smooth, tol=tol,
             rough=None if rough is None else lambda nodes: _coarse_values(rough, at(nodes)),

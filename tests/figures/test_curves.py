@@ -36,6 +36,17 @@ def test_values_that_are_not_finite_break_the_line_and_the_others_stay(segment):
     np.testing.assert_array_equal(np.asarray(drawn)[kept], segment.loss.values[0, kept])
 
 
+@pytest.mark.parametrize("draw", [interpolation.draw_interpolation, slices.draw_line])
+def test_dots_are_at_the_points_that_were_measured(segment, draw):
+    every = draw(segment, Figure().subplots())
+    assert every.lines[0].get_marker() == "."
+    assert every.lines[0].get_markevery() is None
+    measured = np.isin(np.arange(11), [0, 4, 10])
+    some = draw(segment.assign(measured=("alpha", measured)), Figure().subplots())
+    assert some.lines[0].get_markevery() == [0, 4, 10]
+    np.testing.assert_array_equal(some.lines[0].get_ydata(), every.lines[0].get_ydata())
+
+
 @pytest.mark.parametrize(("top", "scale"), [(90.0, "linear"), (110.0, "log")])
 def test_more_than_two_decades_of_loss_go_on_a_log_axis(segment, top, scale):
     segment["loss"] = segment.loss.copy(data=np.geomspace(1, top, 22).reshape(2, 11))

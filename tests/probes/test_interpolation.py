@@ -36,6 +36,18 @@ def test_both_ends_are_the_losses_of_the_ends(loss, theta):
     assert float(result.loss[-1]) == pytest.approx(loss(theta).item(), rel=1e-14)
 
 
+def test_a_fine_curve_comes_from_few_points(loss, theta):
+    """Splines through what was measured, right to within the stated error; a line of few points is measured whole."""
+    every, few = (interpolate(loss, loss.theta, theta, steps=201, exact=exact) for exact in (True, False))
+    measured = few.measured.values
+    assert few.attrs["evaluations"] == measured.sum() < 80
+    assert np.allclose(few.loss[measured], every.loss[measured], rtol=1e-12)
+    assert 0 < float(np.abs(few.loss - every.loss).max()) <= float(few.loss_error)
+    whole = interpolate(loss, loss.theta, theta, steps=9, exact=False)
+    assert whole.measured.all()
+    assert np.allclose(whole.loss, every.loss[::25], rtol=1e-12)
+
+
 def test_equal_ends_give_a_flat_line():
     assert np.ptp(interpolate(toys.quadratic(A), START, START, steps=9).loss.values) < 1e-15
 

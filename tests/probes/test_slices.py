@@ -132,6 +132,19 @@ def test_draws_come_last_for_every_split_and_count_what_is_not_finite(loss, thet
     assert lost.attrs["not_finite"] == 9
 
 
+def test_draws_from_few_points_count_and_state_an_error_each(loss, theta):
+    few, every = (
+        random_line({"train": loss, "test": loss}, theta, generator=seed(), draws=3, steps=101, exact=exact)
+        for exact in (False, True)
+    )
+    assert few.measured.dims == ("alpha", "draw")
+    assert few.loss_error.dims == ("split", "draw")
+    assert few.attrs["evaluations"] == few.measured.sum() < 200
+    assert "filled" not in few.attrs
+    assert (np.abs(few.loss - every.loss).max("alpha") <= few.loss_error).all()
+    assert np.allclose(few.loss.where(few.measured), every.loss.where(few.measured), rtol=1e-12, equal_nan=True)
+
+
 def test_no_draw_is_an_error():
     with pytest.raises(ValueError, match="draws is 0: wanted at least 1"):
         random_line(toys.bowl(3), torch.ones(3), generator=seed(), draws=0)

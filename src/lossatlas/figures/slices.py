@@ -38,6 +38,8 @@ def _draw_band(result: xr.Dataset, ax: Axes, variable: str) -> None:
     ends, band = ((0.0, 1.0), "range") if draws < FEW else (QUANTILES, "16–84 %")
     finite = result[variable].where(np.isfinite(result[variable]))
     median = result.assign({variable: finite.median("draw", skipna=False).assign_attrs(result[variable].attrs)})
+    if "measured" in median:
+        median["measured"] = median.measured.all("draw")
     names = list(style.splits(result))
     style.draw_curves(
         median, ax, variable=variable, log=variable == "loss" and style.wants_log(result[variable].values),

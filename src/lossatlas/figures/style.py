@@ -240,11 +240,12 @@ def draw_curves(
     over two decades.
     """
     values = result[variable]
+    measured = np.flatnonzero(result.measured.values).tolist() if "measured" in result else None
     others = 0
     for split, part in splits(result).items():
         ax.plot(
             part.alpha.values, np.ma.masked_invalid(part[variable].values), linestyle, marker=".", markersize=3,
-            linewidth=1.2, color=color(split, others), label=(labels or {}).get(split, split),
+            markevery=measured, linewidth=1.2, color=color(split, others), label=(labels or {}).get(split, split),
         )  # fmt: skip
         others += split not in COLORS
     if (variable == "loss" and wants_log(values.values)) if log is None else log:

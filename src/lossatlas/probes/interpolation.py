@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import xarray as xr
 from torch import Tensor
 
 from lossatlas.paths import Segment
-from lossatlas.surface import Losses, sample
+from lossatlas.surface import SURFACE_TOL, Losses, sample, sample_grid
 
 
-def interpolate(losses: Losses, start: Tensor, end: Tensor, *, steps: int = 51) -> xr.Dataset:
+def interpolate(
+    losses: Losses,
+    start: Tensor,
+    end: Tensor,
+    *,
+    steps: int = 51,
+    surface_tol: float = SURFACE_TOL,
+    exact: bool = True,
+) -> xr.Dataset:
     """Loss and metrics on the straight line from `start` to `end`, both ends included.
 
     L((1 − α) start + α end) at `steps` even values of α in [0, 1] (Goodfellow et al. 2015, section 3).
-    Costs `steps` evaluations of each loss. Units: those of the criterion.
+    Costs `steps` evaluations of each loss; with `exact=False` as few as give the curve to within `surface_tol` of its
+    range, with the error stated beside it (`surface.sample_grid`), which pays on many examples. Units: those of the
+    criterion.
 
     Raises ValueError when the ends do not come from one architecture, or `steps` is below 2.
 
@@ -25,5 +37,14 @@ def interpolate(losses: Losses, start: Tensor, end: Tensor, *, steps: int = 51) 
     if steps < 2:
         raise ValueError(f"steps is {steps}: wanted at least 2, for the two ends")
     alpha = torch.linspace(0, 1, steps, dtype=torch.float64)
-    result = sample(losses, Segment(start, end, alpha), {"alpha": alpha.numpy()})
+    axes = {"alpha": alpha.numpy()}
+    if exact:
+        result = sample(losses, Segment(start, end, alpha), axes)
+    else:
+        on_line = partial(_points, start, end)
+        result = sample_grid(losses, on_line, axes, tol=surface_tol, centre=1.0)
     return result.assign_attrs(probe="interpolate")
+
+
+def _points(start: Tensor, end: Tensor, coordinates: Tensor) -> Segment:
+    return Segment(start, end, coordinates[:, 0])

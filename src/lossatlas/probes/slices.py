@@ -24,12 +24,16 @@ def random_line(
     draws: int = 1,
     normalize: Normalization = "filter",
     biases: Biases = "zero",
+    surface_tol: float = SURFACE_TOL,
+    exact: bool = True,
 ) -> xr.Dataset:
     """L(θ + αd) for α in [−radius, radius] along random directions d (Li et al. 2018, section 3).
 
     One line says what one direction shows; `draws` of them, each along a direction of its own, say how much that is by
     chance. With `normalize="filter"` or `"layer"`, α = 1 moves every filter or layer by its own norm. `steps` is odd:
-    the centre is θ itself. Costs `draws` · `steps` evaluations of each loss, and one direction at a time in memory.
+    the centre is θ itself. Costs `draws` · `steps` evaluations of each loss, and one direction at a time in memory;
+    with `exact=False` as few evaluations as give each line to within `surface_tol` of its range, with the error stated
+    beside it (`surface.sample_grid`), which pays on many examples.
     For the options see `directions.random_directions`.
 
     Returns:
@@ -43,7 +47,11 @@ def random_line(
     lines = []
     for _ in range(draws):
         direction = random_directions(layout, theta, 1, generator=generator, normalize=normalize, biases=biases)
-        lines.append(sample(losses, Affine(theta, direction, alpha[:, None]), {"alpha": alpha.numpy()}))
+        axes = {"alpha": alpha.numpy()}
+        if exact:
+            lines.append(sample(losses, Affine(theta, direction, alpha[:, None]), axes))
+        else:
+            lines.append(sample_grid(losses, partial(Affine, theta, direction), axes, tol=surface_tol))
     result = lines[0] if draws == 1 else _by_draw(lines)
     return result.assign_attrs(probe="random_line", normalize=normalize, biases=biases)
 
@@ -87,5 +95,7 @@ def _by_draw(lines: list[xr.Dataset]) -> xr.Dataset:
         combine_attrs="override",
     ).transpose(..., "draw")  # fmt: skip
     lost = int((~np.isfinite(joined.loss.values)).sum())
-    counts = {"evaluations": sum(line.attrs["evaluations"] for line in lines)} | ({"not_finite": lost} if lost else {})
-    return joined.assign_attrs(counts)
+    counted = [name for name in ("evaluations", "rough_evaluations") if name in joined.attrs]
+    counts = {name: sum(line.attrs[name] for line in lines) for name in counted}
+    joined.attrs.pop("filled", None)  # of one line, whose nodes are others than those of the next
+    return joined.assign_attrs(counts | ({"not_finite": lost} if lost else {}))
