@@ -46,7 +46,9 @@ def test_a_stack_equals_plain_loops(network, vectorize, monkeypatch):
 
 def test_the_fallback_is_said_once(monkeypatch):
     monkeypatch.setattr(stacked, "LOOP_BELOW", 0)
+    monkeypatch.setattr(Loss, "chunk", 1)
     loss, points, _ = loss_and_points("branching")
+    assert len(points) > 1
     with pytest.warns(UserWarning, match=r"Branching cannot be vectorised.*data-dependent control flow") as caught:
         loss(points)
     assert len(caught) == 1

@@ -325,6 +325,37 @@ def test_small_chunks_are_evaluated_one_by_one_to_the_same_values(mlp, moons, th
     assert torch.equal(values[0]["accuracy"], values[1]["accuracy"])
 
 
+def test_a_sum_that_is_zero_on_the_first_of_many_examples_is_known_as_a_sum():
+    """A hinge that is met by the first 4,096 examples of the larger batch."""
+    module = nn.Linear(1, 1, bias=False).double()
+    nn.init.ones_(module.weight)
+    x = torch.cat([torch.full((4096, 1), 2.0), torch.full((904, 1), 0.25)]).double()
+    batches = [(x, torch.ones_like(x)), (x[:1000] / 4, torch.ones(1000, 1).double())]
+
+    def hinge(output, target):
+        return torch.relu(1 - output * target).sum()
+
+    loss = Loss.of(module, batches, hinge)
+    assert loss(loss.theta).item() == pytest.approx(904 * 0.75 + 1000 * 0.5, rel=1e-12)
+
+
+def test_a_metric_that_is_a_parameter_is_that_of_the_point():
+    class Tempered(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.temperature = nn.Parameter(torch.tensor(2.0, dtype=torch.float64))
+
+        def forward(self, x):
+            return x * self.temperature, self.temperature
+
+    loss = Loss.of(
+        Tempered(), (torch.ones(3, 1).double(), torch.zeros(3, 1).double()), lambda output, _: output[0].mean(),
+        metrics={"temperature": lambda output, _: output[1]}, reduction="mean", memory=1,
+    )  # fmt: skip
+    found = loss.evaluate(torch.tensor([[1.0], [3.0], [7.0]], dtype=torch.float64))
+    assert found["temperature"].tolist() == [1, 3, 7]
+
+
 def test_class_weights_follow_the_precision(mlp, moons):
     loss = Loss.of(mlp.float(), (moons[0].float(), moons[1]), nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0])))
     assert loss.to(torch.float64)(loss.theta).item() == pytest.approx(loss(loss.theta).item(), rel=1e-6)
@@ -347,6 +378,9 @@ X, Y = torch.ones(3, 2), torch.zeros(3, dtype=torch.int64)
         ({"metrics": {"hits": 1.0}}, "hits is a float: wanted a function"),
         ({"metrics": {"top/5": accuracy}}, "a metric is called 'top/5': wanted ASCII letters, digits and signs"),
         ({"metrics": {"λ": accuracy}}, "a metric is called 'λ': wanted ASCII letters, digits and signs"),
+        ({"metrics": {"measured": accuracy}}, "a metric is called 'measured': wanted another name than loss, penalty"),
+        ({"metrics": {"loss_error": accuracy}}, "a metric is called 'loss_error': wanted another name than loss"),
+        ({"metrics": {"hit": accuracy, "hit_error": accuracy}}, "a metric is called 'hit_error': .* another's with"),
         ({"metrics": {"penalty": accuracy}}, "a metric is called 'penalty': wanted another name than loss, penalty"),
         ({"forward": lambda module, batch: module(batch[0])}, r"forward= gives float32 \(3, 2\): wanted \(output"),
         ({"device": "gpu"}, "device is 'gpu', which cannot be had here: "),

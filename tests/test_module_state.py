@@ -348,7 +348,7 @@ def test_dropout_left_on_by_force_is_named(rows):
 
 
 @pytest.mark.parametrize("weighted", ["mean", "sum"])
-def test_a_criterion_with_a_weight_for_each_of_many_examples_is_asked_with_all_of_them(generator, weighted):
+def test_a_criterion_with_a_weight_for_each_of_many_examples_is_given_all_of_them(generator, weighted):
     weights = torch.rand(5000, generator=generator, dtype=torch.float64)
 
     def criterion(output, target):

@@ -119,3 +119,26 @@ def test_frozen_parameters_are_taken_when_asked_for():
 def test_a_module_without_parameters_is_an_error():
     with pytest.raises(ValueError, match="ReLU has no parameters"):
         Layout.of(nn.ReLU())
+
+
+def test_a_parameter_without_dimensions_is_one_number_of_theta():
+    """As the temperature of a contrastive model."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(2.0))
+            self.weight = nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            return x @ self.weight * self.scale
+
+    layout = Layout.of(Scaled())
+    theta = torch.tensor([5.0, 1.0, 2.0, 3.0])
+    for points in (theta, theta.expand(2, -1)):
+        named = layout.unflatten(points)
+        assert named["scale"].shape == points.shape[:-1]
+        assert torch.equal(layout.flatten(named), points)
+    loss = Loss.of(Scaled(), (torch.ones(4, 3), torch.zeros(4)), nn.MSELoss())
+    assert loss(theta).item() == 900
+    assert loss.gradient(theta).tolist() == [360, 300, 300, 300]

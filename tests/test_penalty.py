@@ -56,7 +56,8 @@ def test_only_the_chosen_parameters_decay(mlp, ragged):
 
 def test_results_hold_both_with_units(decayed, theta, generator):
     line = random_line({"train": decayed}, theta, generator=generator, steps=3)
-    assert set(line.data_vars) == {"loss", "accuracy", "penalty", "objective"}
+    quantities = {"loss", "accuracy", "penalty", "objective"}
+    assert set(line.data_vars) == quantities | {f"{name}_error" for name in quantities} | {"measured"}
     assert line.objective.units == line.penalty.units == "criterion"
     assert line.attrs["weight_decay"] == 0.3
     sharp = epsilon_sharpness(decayed, theta, generator=generator, samples=2)

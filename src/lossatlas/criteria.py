@@ -75,19 +75,17 @@ def reduction_of(criterion: Criterion, said: Reduction | None) -> Reduction | No
     return found
 
 
-def adds_up(criterion: Criterion, output: Any, target: Any) -> bool:
-    """Whether a criterion is twice as large on a batch that is there twice: it sums, whatever it says."""
+def adds_up(criterion: Criterion, output: Any, target: Any) -> bool | None:
+    """Whether a criterion is twice as large on a batch that is there twice: it sums, whatever it says.
+
+    None where the batch does not tell, with a value of 0 or one that is not finite.
+    """
     if not (isinstance(output, Tensor) and isinstance(target, Tensor) and output.ndim and target.ndim):
         return False
     once, twice = (torch.as_tensor(criterion(torch.cat([output] * n), torch.cat([target] * n))) for n in (1, 2))
-    return bool(once != 0) and bool(torch.isclose(twice, 2 * once, rtol=1e-3, atol=0))
-
-
-def beside(columns: Sequence[Tensor]) -> Tensor:
-    """Tensors of one shape in float64 along a new last dimension, where the first one is."""
-    device = columns[0].device
-    wide = torch.float32 if device.type == "mps" else torch.float64  # mps has no float64
-    return torch.stack([column.to(device, wide) for column in columns], -1)
+    if once == 0 or not torch.isfinite(once):
+        return None
+    return bool(torch.isclose(twice, 2 * once, rtol=1e-3, atol=0))
 
 
 @dataclass(frozen=True)
@@ -103,10 +101,6 @@ class Measure:
 
     def __call__(self, output: Any, target: Any) -> Tensor:
         """`(names,)` in float64: the criterion computes as it does, nothing is lost afterwards."""
-        return beside(self.values(output, target))
-
-    def values(self, output: Any, target: Any) -> list[Tensor]:
-        """A scalar for each name, as it was computed."""
         values = [self.criterion(output, target), *(metric(output, target) for metric in self.metrics.values())]
         tensors = [value if isinstance(value, Tensor) else torch.as_tensor(value) for value in values]
         for name, tensor in zip(self.names, tensors, strict=True):
@@ -115,7 +109,9 @@ class Measure:
                     f"{name} of {describe(output)} and {describe(target)} is a tensor of shape {tuple(tensor.shape)}: "
                     "wanted a scalar per batch, its mean or sum over examples (reduction='mean' or 'sum')"
                 )
-        return tensors
+        device = tensors[0].device
+        wide = torch.float32 if device.type == "mps" else torch.float64  # mps has no float64
+        return torch.stack([tensor.to(device, wide) for tensor in tensors])
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Measure:
         """The same with the criterion's own tensors (class weights) where the outputs are; others as they are."""

@@ -18,6 +18,8 @@ from lossatlas.criteria import Measure, name_of
 from lossatlas.module_state import ModuleState, plain_transformer, untouched_randomness, versions, written
 from lossatlas.parameters import Layout
 
+SOME_ROWS = 4096  # of a large batch are enough to see what kind of function it goes through
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -28,9 +30,6 @@ class Cost:
 
     def times(self, share: float) -> Cost:
         return Cost(math.ceil(self.bytes * share), math.ceil(self.operations * share))
-
-
-SOME_ROWS = 4096  # of a large batch are enough to see whether a pass gives the same twice
 
 
 @torch.no_grad()

@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
-TAKEN = ("loss", "penalty", "objective", "split", "alpha", "beta")  # names in results that no metric may have
+TAKEN = (
+    "loss",
+    "penalty",
+    "objective",
+    "split",
+    "alpha",
+    "beta",
+    "measured",
+)  # names in results that no metric may have
 
 NAME = re.compile(r"\w([ -.0-~]*[!-.0-~])?", re.ASCII)  # of a netCDF variable
 
@@ -29,9 +37,13 @@ def check_kinds(module: Any, criterion: Any, metrics: Any) -> None:
         raise ValueError(
             f'metrics is a {type(metrics).__name__}: wanted functions by name, {{"accuracy": lossatlas.accuracy}}'
         )
-    taken = [name for name in metrics or () if name in TAKEN]
+    errors = {f"{name}_error" for name in (*TAKEN, *(metrics or ()))}  # beside a quantity that splines fill
+    taken = [name for name in metrics or () if name in TAKEN or name in errors]
     if taken:
-        raise ValueError(f"a metric is called {taken[0]!r}: wanted another name than {', '.join(TAKEN)}")
+        raise ValueError(
+            f"a metric is called {taken[0]!r}: wanted another name than {', '.join(TAKEN)}, and none that is another's "
+            'with "_error" added'
+        )
     odd = [name for name in metrics or () if not (isinstance(name, str) and NAME.fullmatch(name))]
     if odd:
         raise ValueError(

@@ -361,7 +361,8 @@ def _adds_up(state: ModuleState, batch: Batch, measure: Measure) -> bool:
     if measure.criterion is own_loss:
         return False
     try:
-        return adds_up(measure.criterion, *state.call(first_rows(batch, SOME_ROWS)))
+        few = adds_up(measure.criterion, *state.call(first_rows(batch, SOME_ROWS)))
+        return bool(adds_up(measure.criterion, *state.call(batch)) if few is None else few)
     except Exception:  # a criterion that takes batches of one size only cannot be asked
         return False
 

@@ -109,7 +109,7 @@ class Layout:
         # One split, not a slice per tensor: its backward is one concatenation.
         parts = theta.split(self.sizes, dim=-1)
         return {
-            name: part.reshape(*part.shape[:-1], *shape)
+            name: part.reshape((*part.shape[:-1], *shape))
             for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
         }
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from lossatlas.batches import Batch, Batches
-from lossatlas.criteria import Averaging, Measure, beside
+from lossatlas.criteria import Averaging, Measure
 from lossatlas.module_state import ModuleState, plain_transformer
 
 LOOP_BELOW = 32  # points; smaller chunks are faster one by one on a CPU: see docs/architecture.md
@@ -41,7 +41,7 @@ class Stacked:
     def __call__(self, stack: Tensor, *, at_once: bool) -> Tensor:
         """The sums at every point, of all at once or of one by one."""
         with plain_transformer():
-            if not at_once:
+            if not at_once or self._refused:
                 return self._looped(stack)
             try:
                 return self._at_once(stack)
@@ -72,13 +72,13 @@ class Stacked:
 
     def _looped(self, stack: Tensor) -> Tensor:
         state = self._state
-        found: list[list[list[Tensor]]] = [[] for _ in self._weights]  # of every batch and point, a value for each name
+        columns: list[list[Tensor]] = [[] for _ in self._weights]  # of every batch, a value for each point
         with state.walking(stack) as rows:
             for theta in rows:
                 with state.with_buffers(state.statistics(theta, self._data)) if state.moving else nullcontext():
-                    for of_batch, batch in zip(found, self._data, strict=True):
-                        of_batch.append(self._measure.values(*state.call(batch)))
-        return self._sums([beside([torch.stack(one) for one in zip(*of_batch, strict=True)]) for of_batch in found])
+                    for column, batch in zip(columns, self._data, strict=True):
+                        column.append(self._measure(*state.call(batch)))
+        return self._sums([torch.stack(column) for column in columns])
 
     def _functional(self, theta: Tensor, batch: Batch) -> Tensor:
         return self._measure(*self._state.output(theta, batch, {}))

@@ -13,13 +13,12 @@ from torch import Tensor
 from lossatlas.fidelity import coarse_products, rough_losses
 from lossatlas.loss import Loss, Points
 from lossatlas.results import UNITS
-from lossatlas.surrogate import SMALL, Filled, fill
+from lossatlas.surrogate import ROOMY, Filled, fill
 
 Losses = Loss | Mapping[str, Loss]
 
 SMOOTH = ("loss", "penalty", "objective")  # metrics may have steps
 SURFACE_TOL = 0.01  # of a surface's range
-SAMPLED = {1: 28, 2: SMALL}  # nodes of a curve and of a surface, from which a sample of the examples saves some
 
 
 def by_split(losses: Losses) -> dict[str, Loss]:
@@ -77,7 +76,7 @@ def sample_grid(
     *,
     tol: float = SURFACE_TOL,
     exact: bool = False,
-    centre: float = 0.0,
+    rough: Callable[[], dict[str, Loss] | None] | None = None,
 ) -> xr.Dataset:
     """Loss and metrics on the grid of one or two named axes, measured at as few nodes as the loss takes
     (`surrogate.fill`).
@@ -91,7 +90,8 @@ def sample_grid(
 
     Args:
         place: coordinates `(n, d)` on the axes -> the points there.
-        centre: the coordinate along every axis where the examples are told apart of which some make a sample.
+        rough: the cheaper functions, asked for where the grid has room for them; by itself those with the hardest
+            examples at coordinate 0.
 
     Returns:
         as `sample`, and `measured`, which nodes were, over the axes; `<quantity>_error`, the largest deviation to
@@ -105,18 +105,20 @@ def sample_grid(
     def at(nodes: np.ndarray) -> Points:
         return place(torch.from_numpy(np.stack([axis[nodes[:, k]] for k, axis in enumerate(values)], -1)))
 
-    rough = None
+    def at_zero() -> Tensor:
+        return place(torch.zeros(1, len(shape), dtype=torch.float64))[:1][0]
+
+    cheap = None
     if exact:
         every = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, len(shape))
         found = Filled.whole(_values(named, at(every)).T.reshape(-1, *shape), "every node was asked for")
     else:
         smooth = [name in SMOOTH for loss in named.values() for name in loss.names]
-        if math.prod(shape) >= SAMPLED[len(shape)]:
-            middle = torch.full((1, len(shape)), centre, dtype=torch.float64)
-            rough = rough_losses(named, lambda: place(middle)[:1][0])
+        if math.prod(shape) >= ROOMY[len(shape)]:
+            cheap = rough_losses(named, at_zero) if rough is None else rough()
         found = fill(
             lambda nodes: _values(named, at(nodes)), values, smooth=smooth, tol=tol,
-            rough=None if rough is None else lambda nodes: _coarse_values(rough, at(nodes)),
+            rough=None if cheap is None else lambda nodes: _coarse_values(cheap, at(nodes)),
         )  # fmt: skip
     quantities = iter(zip(found.values, found.error, strict=True))
     coords = {name: (name, np.asarray(axis), UNITS.get(name, {})) for name, axis in axes.items()}
@@ -135,8 +137,8 @@ def sample_grid(
     result = join_splits(parts).assign(measured=(tuple(axes), found.measured, UNITS["measured"]))
     filled = found.reason or f"splines through {count} nodes"
     attrs = {"evaluations": count, **first.attrs}
-    if rough is not None:
-        sampled = [loss.examples for name, loss in rough.items() if loss is not named[name]]
+    if cheap is not None:
+        sampled = [loss.examples for name, loss in cheap.items() if loss is not named[name]]
         attrs |= {"rough_evaluations": found.rough_nodes, "rough_examples": max(sampled, default=0)}
         if not found.reason:
             filled += f", and {found.rough_nodes} " + ("on a sample of the examples" if sampled else "in bfloat16")

@@ -22,6 +22,7 @@ CURVE, SURFACE, SMALL_SURFACE = (9, 4, 6), (9, 24, 24), (7, 12, 12)
 DIFFERENCE = {CURVE: (3, 3, 5), SURFACE: (3, 8, 12), SMALL_SURFACE: (3, 6, 8)}  # from a rough function
 SMALL = 500  # nodes of a whole grid, below which fewer have to do
 MOST = 0.4  # of the grid: beyond that it is measured as a whole
+ROOMY = {1: math.ceil(sum(DIFFERENCE[CURVE]) / MOST), 2: SMALL}  # nodes of a grid, from which a floor saves some
 SAFETY = 1.5  # 1 holds for 19 of 20 surfaces of small trained networks, 1.5 for as many sums of waves and ridges
 ROOM = 4 / 3  # tolerances that the parts of an error may add up to: twice is stated then, and what a floor adds
 PASSES = 3  # rounds, from the first that held the tolerance, after which a larger sum is put up with: along kinks
@@ -135,15 +136,17 @@ class _Filling:
         limit = MOST * len(self.every)
         rng = np.random.default_rng(0)
         found, rounds = None, 0  # that held the tolerance, and those after the first of them
+        reason = "too few nodes to leave some out"
         while True:
             if not np.isfinite(self.values).all():
                 return self.whole("a value is not finite")
             if len(self.order) + self.batch + self.checks > limit:
                 if found is not None:
                     break
-                return self.whole(f"not within {self.tol:g} of the range from {len(self.order)} nodes")
+                return self.whole(reason)
             floor = self.floor
             latest = self.round(rng, strict=not rounds)
+            reason = f"not within {self.tol:g} of the range from {len(self.order)} nodes"
             if self.upset(floor):
                 found, rounds = None, 0
             elif latest is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.figure import Figure
 
 from lossatlas.figures import connectivity, interpolation, slices, style
@@ -45,6 +46,16 @@ def test_dots_are_at_the_points_that_were_measured(segment, draw):
     some = draw(segment.assign(measured=("alpha", measured)), Figure().subplots())
     assert some.lines[0].get_markevery() == [0, 4, 10]
     np.testing.assert_array_equal(some.lines[0].get_ydata(), every.lines[0].get_ydata())
+
+
+def test_of_several_draws_dots_are_where_all_were_measured(segment):
+    draws = xr.concat([segment, 2 * segment, 3 * segment], "draw").transpose(..., "draw")
+    measured = np.ones((11, 3), bool)
+    measured[[2, 5, 7], [0, 1, 1]] = False
+    figure = Figure()
+    ax = slices.draw_line(draws.assign(measured=(("alpha", "draw"), measured)), figure.subplots())
+    assert ax.lines[0].get_markevery() == [0, 1, 3, 4, 6, 8, 9, 10]
+    figure.canvas.draw()
 
 
 @pytest.mark.parametrize(("top", "scale"), [(90.0, "linear"), (110.0, "log")])

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
-from lossatlas import random_line, random_plane, toys
+from lossatlas import accuracy, load, random_line, random_plane, save, toys
 from lossatlas.directions import orthogonalize, random_directions
 from lossatlas.loss import Loss
 
@@ -132,17 +133,23 @@ def test_draws_come_last_for_every_split_and_count_what_is_not_finite(loss, thet
     assert lost.attrs["not_finite"] == 9
 
 
-def test_draws_from_few_points_count_and_state_an_error_each(loss, theta):
+def test_draws_from_few_points_count_and_state_an_error_each(mlp, moons, loss, theta, tmp_path):
+    test = Loss.of(mlp, (moons[0][:20], moons[1][:20]), nn.CrossEntropyLoss(), metrics={"accuracy": accuracy})
     few, every = (
-        random_line({"train": loss, "test": loss}, theta, generator=seed(), draws=3, steps=101, exact=exact)
+        random_line({"train": loss, "test": test}, theta, generator=seed(), draws=3, steps=101, exact=exact)
         for exact in (False, True)
     )
     assert few.measured.dims == ("alpha", "draw")
-    assert few.loss_error.dims == ("split", "draw")
     assert few.attrs["evaluations"] == few.measured.sum() < 200
-    assert "filled" not in few.attrs
-    assert (np.abs(few.loss - every.loss).max("alpha") <= few.loss_error).all()
-    assert np.allclose(few.loss.where(few.measured), every.loss.where(few.measured), rtol=1e-12, equal_nan=True)
+    for name in ("loss", "accuracy"):
+        assert few[f"{name}_error"].dims == ("split", "draw")
+        assert (np.abs(few[name] - every[name]).max("alpha") <= few[f"{name}_error"]).all()
+        at_nodes = few.measured.values
+        assert np.allclose(few[name].values[:, at_nodes], every[name].values[:, at_nodes], rtol=1e-12)
+    assert every.measured.all()
+    assert every.attrs["evaluations"] == 303
+    save(few, tmp_path / "line.nc")
+    xr.testing.assert_identical(load(tmp_path / "line.nc"), few)
 
 
 def test_no_draw_is_an_error():

@@ -19,8 +19,9 @@ FEW = 10  # draws below which the band is their range
 def draw_line(result: xr.Dataset, ax: Axes, *, variable: str = "loss") -> Axes:
     """The loss, or a metric, along random directions, with a line per split; the point itself is at α = 0.
 
-    Of several draws, each is a thin line; the thick one is their median, the band holds the middle 68 % of them, or
-    all where they are fewer than ten. Both are broken where one of the draws is not finite.
+    Of several draws, each is a thin line; the thick one is their median, with dots where all were measured, and the
+    band holds the middle 68 % of them, or all where they are fewer than ten. Both are broken where one of the draws is
+    not finite.
     """
     several = "draw" in result[variable].dims
     if several:

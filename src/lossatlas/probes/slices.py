@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -10,8 +10,9 @@ import xarray as xr
 from torch import Tensor
 
 from lossatlas.directions import Biases, Normalization, cosine, orthogonalize_by_tensor, random_directions
+from lossatlas.fidelity import rough_losses
 from lossatlas.paths import Affine, centered
-from lossatlas.surface import SURFACE_TOL, Losses, by_split, sample, sample_grid
+from lossatlas.surface import SURFACE_TOL, Losses, by_split, sample_grid
 
 
 def random_line(
@@ -31,9 +32,9 @@ def random_line(
 
     One line says what one direction shows; `draws` of them, each along a direction of its own, say how much that is by
     chance. With `normalize="filter"` or `"layer"`, α = 1 moves every filter or layer by its own norm. `steps` is odd:
-    the centre is θ itself. Costs `draws` · `steps` evaluations of each loss, and one direction at a time in memory;
-    with `exact=False` as few evaluations as give each line to within `surface_tol` of its range, with the error stated
-    beside it (`surface.sample_grid`), which pays on many examples.
+    the centre is θ itself. Costs `draws` · `steps` evaluations of each loss, and one direction at a time in memory.
+    With `exact=False` as few evaluations as give each line to within `surface_tol` of its range, with the error stated
+    beside it (`surface.sample_grid`): from 48 steps on, or 28 on so many examples that a sample of them pays.
     For the options see `directions.random_directions`.
 
     Returns:
@@ -44,14 +45,13 @@ def random_line(
         raise ValueError(f"draws is {draws}: wanted at least 1")
     layout = next(iter(by_split(losses).values())).layout
     alpha = centered(radius, steps)
+    axes = {"alpha": alpha.numpy()}
+    rough = cache(lambda: rough_losses(by_split(losses), lambda: theta))  # the same for every draw
     lines = []
     for _ in range(draws):
         direction = random_directions(layout, theta, 1, generator=generator, normalize=normalize, biases=biases)
-        axes = {"alpha": alpha.numpy()}
-        if exact:
-            lines.append(sample(losses, Affine(theta, direction, alpha[:, None]), axes))
-        else:
-            lines.append(sample_grid(losses, partial(Affine, theta, direction), axes, tol=surface_tol))
+        on_line = partial(Affine, theta, direction)
+        lines.append(sample_grid(losses, on_line, axes, tol=surface_tol, exact=exact, rough=rough))
     result = lines[0] if draws == 1 else _by_draw(lines)
     return result.assign_attrs(probe="random_line", normalize=normalize, biases=biases)
 
@@ -92,10 +92,9 @@ def _by_draw(lines: list[xr.Dataset]) -> xr.Dataset:
     """The lines along a last dimension `draw`, with their counts added up."""
     joined = xr.concat(
         lines, xr.IndexVariable("draw", np.arange(len(lines))), coords="minimal", compat="override", join="override",
-        combine_attrs="override",
+        combine_attrs="drop_conflicts",
     ).transpose(..., "draw")  # fmt: skip
     lost = int((~np.isfinite(joined.loss.values)).sum())
-    counted = [name for name in ("evaluations", "rough_evaluations") if name in joined.attrs]
+    counted = [name for name in ("evaluations", "rough_evaluations") if name in lines[0].attrs]
     counts = {name: sum(line.attrs[name] for line in lines) for name in counted}
-    joined.attrs.pop("filled", None)  # of one line, whose nodes are others than those of the next
     return joined.assign_attrs(counts | ({"not_finite": lost} if lost else {}))
