@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
+from lossatlas.loss import Loss
 from lossatlas.parameters import Layout
 
 
