@@ -23,6 +23,7 @@ DIFFERENCE = {CURVE: (3, 3, 5), SURFACE: (3, 8, 12), SMALL_SURFACE: (3, 6, 8)}  
 SMALL = 500  # nodes of a whole grid, below which fewer have to do
 MOST = 0.4  # of the grid: beyond that it is measured as a whole
 ROOMY = {1: math.ceil(sum(DIFFERENCE[CURVE]) / MOST), 2: SMALL}  # nodes of a grid, from which a floor saves some
+BEND = 0.5  # of a bend between three nodes: beside a kink two splines can be off by that in the same way
 SAFETY = 1.5  # 1 holds for 19 of 20 surfaces of small trained networks, 1.5 for as many sums of waves and ridges
 ROOM = 4 / 3  # tolerances that the parts of an error may add up to: twice is stated then, and what a floor adds
 PASSES = 3  # rounds, from the first that held the tolerance, after which a larger sum is put up with: along kinks
@@ -36,8 +37,8 @@ class Filled:
 
     `error` is, for each quantity, the largest deviation to expect at a node that was not measured: 1.5 times the sum of
     the largest at fresh random nodes, the largest at the nodes that looked most doubtful, each predicted before it was
-    measured, and the largest disagreement of two splines that is left. It is 0 on a grid that was measured as a whole,
-    and `reason` says then why it was.
+    measured, and what is left at the others: the disagreement of two splines and half the bend between the neighbours,
+    the largest sum of both. It is 0 on a grid that was measured as a whole, and `reason` says then why it was.
     """
 
     values: np.ndarray  # (v, *shape)
@@ -176,7 +177,8 @@ class _Filling:
         if self.upset(floor) or (strict and worst > self.tol):
             return None
         values, coarse = self.predict()
-        return values, fresh_error + doubtful + np.abs(values - coarse)[~self.taken].max(0)
+        left = np.abs(values - coarse) + BEND * self.bends(values)
+        return values, fresh_error + doubtful + left[~self.taken].max(0)
 
     def upset(self, floor: _Floor | None) -> bool:
         """Whether what was predicted tells nothing: above a floor that was given up since then, or beside a hole."""
@@ -262,6 +264,24 @@ class _Filling:
             doubt[np.square(places - places[chosen[-1]]).sum(-1) < apart] = -1
         return nodes[chosen], fine[chosen]
 
+    def bends(self, values: np.ndarray) -> np.ndarray:
+        """How far each value `(N, v)` is from what the middle of its neighbours along an axis makes it, the larger of
+        both axes.
+
+        Of what is interpolated: logarithms, differences from a floor. 0 for quantities that are not smooth.
+        """
+        logs = self.logs()
+        data = _represented(values, logs)
+        if self.floor is not None:
+            data = data - _represented(self.floor.values, logs)
+        grid, found = data.reshape(*self.shape, -1), np.zeros((*self.shape, len(logs)))
+        for axis in range(len(self.shape)):
+            low, here, high = (_part(axis, *ends) for ends in ((None, -2), (1, -1), (2, None)))
+            off = (grid[low] + grid[high]) / 2 - grid[here]
+            with np.errstate(over="ignore"):
+                found[here] = np.maximum(found[here], np.abs(np.where(logs, np.expm1(off), off)))
+        return np.where(self.smooth, found.reshape(values.shape), 0.0) * np.where(logs, values, 1.0)
+
     def whole(self, reason: str) -> Filled:
         if not self.taken.all():
             self.measure(np.flatnonzero(~self.taken))
@@ -287,6 +307,10 @@ def _scaled(axis: np.ndarray) -> np.ndarray:
     """An axis mapped to [-1, 1]."""
     low, high = float(axis[0]), float(axis[-1])
     return (2 * axis - low - high) / (high - low)
+
+
+def _part(axis: int, start: int | None, stop: int | None) -> tuple[slice, ...]:
+    return (*[slice(None)] * axis, slice(start, stop))
 
 
 def _represented(values: np.ndarray, logs: np.ndarray) -> np.ndarray:
