@@ -215,6 +215,8 @@ def test_what_is_hard_is_asked_once_at_the_trained_end(network, many, small_is_l
     assert all(torch.equal(theta, loss.theta) for theta in asked)
     interpolate(loss, 0 * loss.theta, loss.theta)
     assert len(asked) == 3
+    with pytest.raises(ValueError, match="end is a OrderedDict: wanted θ, a flat tensor"):
+        interpolate(loss, loss.theta, network.state_dict(), exact=False)
 
 
 class Scored(nn.Module):

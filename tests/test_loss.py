@@ -339,6 +339,19 @@ def test_a_sum_that_is_zero_on_the_first_of_many_examples_is_known_as_a_sum():
     assert loss(loss.theta).item() == pytest.approx(904 * 0.75 + 1000 * 0.5, rel=1e-12)
 
 
+def test_a_criterion_that_is_zero_everywhere_is_taken_for_a_mean_which_is_said():
+    def hinge(output, target):
+        return torch.relu(1 - output * target).sum()
+
+    module, x = nn.Linear(1, 1, bias=False), torch.ones(3, 1)
+    nn.init.constant_(module.weight, 2.0)
+    with pytest.warns(UserWarning, match=r'hinge is 0 or not finite on all data.*say which by reduction="sum"'):
+        loss = Loss.of(module, [(x, x), (x, x)], hinge)
+    assert loss(torch.zeros(1)).item() == 3
+    told = Loss.of(module, [(x, x), (x / 10, x)], hinge)  # the second batch tells
+    assert told(torch.zeros(1)).item() == 6
+
+
 def test_a_metric_that_is_a_parameter_is_that_of_the_point():
     class Tempered(nn.Module):
         def __init__(self) -> None:

@@ -197,6 +197,7 @@ def test_a_small_grid_is_measured_as_a_whole():
     whole, evaluate, _ = on_grid(bowl, axes=(axis, axis))
     filled = fill(evaluate, (axis, axis), smooth=[True], tol=0.01)
     assert np.array_equal(filled.values, whole)
+    assert filled.reason == "too few nodes to leave some out"
 
 
 def test_a_constant_is_a_constant():
@@ -250,7 +251,8 @@ def test_no_more_than_twice_the_tolerance_is_stated_for_smooth_functions():
 
 
 def test_the_stated_error_knows_of_kinks_between_nodes():
-    """A cliff of one grid step that runs askew: beside it splines of both powers are off in the same way."""
+    """A hinge that runs askew, where the value grows several times within a grid step: splines of both powers are off
+    in the same way beside it."""
     held, counts = [], []
     for seed in range(40):
         angle, shift = np.random.default_rng(seed).uniform(-0.4, 0.4, 2)

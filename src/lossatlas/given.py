@@ -9,15 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-TAKEN = (
-    "loss",
-    "penalty",
-    "objective",
-    "split",
-    "alpha",
-    "beta",
-    "measured",
-)  # names in results that no metric may have
+# Names in results that no metric may have.
+TAKEN = ("loss", "penalty", "objective", "split", "alpha", "beta", "draw", "weight_decay", "measured")
 
 NAME = re.compile(r"\w([ -.0-~]*[!-.0-~])?", re.ASCII)  # of a netCDF variable
 

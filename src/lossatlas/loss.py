@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, Self
@@ -167,7 +169,7 @@ class Loss:
             measure = measure.to(place)
             kept = Batches(batches, place, budget=_budget(memory, place))
             cost = first_pass(state, kept.largest(), measure)
-            summed = said == "sum" or (said is None and _adds_up(state, kept.largest(), measure))
+            summed = said == "sum" or (said is None and _adds_up(state, kept, measure))
             pieces = in_pieces(state, batches, kept, cost, measure, weigh_by, summed=summed)
             if len(pieces) > len(batches):
                 batches, whole = pieces, max(kept.rows)
@@ -357,14 +359,27 @@ def _budget(memory: int | None, device: torch.device) -> int:
 
 
 @torch.no_grad()
-def _adds_up(state: ModuleState, batch: Batch, measure: Measure) -> bool:
+def _adds_up(state: ModuleState, data: Batches, measure: Measure) -> bool:
+    """Whether the criterion sums over a batch: what a part of the largest one says, or else the first one that tells.
+
+    Where none does and there are several, that is said: a mean is assumed.
+    """
     if measure.criterion is own_loss:
         return False
     try:
-        few = adds_up(measure.criterion, *state.call(first_rows(batch, SOME_ROWS)))
-        return bool(adds_up(measure.criterion, *state.call(batch)) if few is None else few)
+        for batch in itertools.chain([first_rows(data.largest(), SOME_ROWS)], data):
+            told = adds_up(measure.criterion, *state.call(batch))
+            if told is not None:
+                return told
     except Exception:  # a criterion that takes batches of one size only cannot be asked
         return False
+    if len(data) > 1:
+        warnings.warn(
+            f"{name_of(measure.criterion)} is 0 or not finite on all data, so that it does not show whether it sums "
+            'over a batch or takes its mean: a mean is assumed; say which by reduction="sum" or "mean"',
+            stacklevel=3,
+        )
+    return False
 
 
 def _choices(params: str | Sequence[str], penalty: Penalty, between: Between | None) -> dict[str, Any]:

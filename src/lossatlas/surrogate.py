@@ -37,8 +37,9 @@ class Filled:
 
     `error` is, for each quantity, the largest deviation to expect at a node that was not measured: 1.5 times the sum of
     the largest at fresh random nodes, the largest at the nodes that looked most doubtful, each predicted before it was
-    measured, and what is left at the others: the disagreement of two splines and half the bend between the neighbours,
-    the largest sum of both. It is 0 on a grid that was measured as a whole, and `reason` says then why it was.
+    measured, and what is left at the others: the disagreement of two splines and, of smooth quantities, half the bend
+    between the neighbours, the largest sum of both. Above a rough function that one's error is added. It is 0 on a grid
+    that was measured as a whole, and `reason` says then why it was.
     """
 
     values: np.ndarray  # (v, *shape)
@@ -137,7 +138,7 @@ class _Filling:
         limit = MOST * len(self.every)
         rng = np.random.default_rng(0)
         found, rounds = None, 0  # that held the tolerance, and those after the first of them
-        reason = "too few nodes to leave some out"
+        reason = few = "too few nodes to leave some out"
         while True:
             if not np.isfinite(self.values).all():
                 return self.whole("a value is not finite")
@@ -149,7 +150,7 @@ class _Filling:
             latest = self.round(rng, strict=not rounds)
             reason = f"not within {self.tol:g} of the range from {len(self.order)} nodes"
             if self.upset(floor):
-                found, rounds = None, 0
+                found, rounds, reason = None, 0, few
             elif latest is not None:
                 found, rounds = latest, rounds + 1
                 share = np.max((latest[1] / self.ranges())[self.smooth], initial=0.0)
@@ -268,7 +269,8 @@ class _Filling:
         """How far each value `(N, v)` is from what the middle of its neighbours along an axis makes it, the larger of
         both axes.
 
-        Of what is interpolated: logarithms, differences from a floor. 0 for quantities that are not smooth.
+        Of what is interpolated: logarithms, differences from a floor. 0 for quantities that are not smooth, and across
+        an edge of the grid.
         """
         logs = self.logs()
         data = _represented(values, logs)

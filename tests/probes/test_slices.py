@@ -146,7 +146,9 @@ def test_draws_from_few_points_count_and_state_an_error_each(mlp, moons, loss, t
         assert (np.abs(few[name] - every[name]).max("alpha") <= few[f"{name}_error"]).all()
         at_nodes = few.measured.values
         assert np.allclose(few[name].values[:, at_nodes], every[name].values[:, at_nodes], rtol=1e-12)
+    assert "filled" not in few.attrs
     assert every.measured.all()
+    assert every.attrs["filled"] == "every node was asked for"
     assert every.attrs["evaluations"] == 303
     save(few, tmp_path / "line.nc")
     xr.testing.assert_identical(load(tmp_path / "line.nc"), few)

@@ -38,9 +38,10 @@ def interpolate(
     if steps < 2:
         raise ValueError(f"steps is {steps}: wanted at least 2, for the two ends")
     alpha = torch.linspace(0, 1, steps, dtype=torch.float64)
+    line = Segment(start, end, alpha)
     result = sample_grid(
         losses, partial(_points, start, end), {"alpha": alpha.numpy()}, tol=surface_tol, exact=exact,
-        rough=lambda: rough_losses(by_split(losses), lambda: end),  # what is hard for the start is everything
+        rough=lambda: rough_losses(by_split(losses), lambda: line[-1:][0]),  # what is hard for the start is everything
     )  # fmt: skip
     return result.assign_attrs(probe="interpolate")
 

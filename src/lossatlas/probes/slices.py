@@ -97,4 +97,6 @@ def _by_draw(lines: list[xr.Dataset]) -> xr.Dataset:
     lost = int((~np.isfinite(joined.loss.values)).sum())
     counted = [name for name in ("evaluations", "rough_evaluations") if name in lines[0].attrs]
     counts = {name: sum(line.attrs[name] for line in lines) for name in counted}
+    if not joined.measured.all():
+        joined.attrs.pop("filled", None)  # each line from nodes of its own
     return joined.assign_attrs(counts | ({"not_finite": lost} if lost else {}))
