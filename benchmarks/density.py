@@ -73,7 +73,7 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
             EIGENTHINGS: theirs | median_errors(again, truths),
         }
 
-    found = setting.remembered(f"tuned/density {case}", tuned)
+    found = setting.tuned.remembered(f"density {case}", tuned)
 
     def tool(name: str, run: Callable[..., Outcome], *, outliers: str = "") -> Tool:
         draws, steps, reached = found[name]["draws"], found[name]["steps"], found[name].get("reached", True)
@@ -90,7 +90,7 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
 
 
 def judge(case: str, setting: Setting, timed: Mapping[str, Timed]) -> dict[str, Values]:
-    found = setting.kept(f"tuned/density {case}")
+    found = setting.tuned.kept(f"density {case}")
     return {name: {"error": found[name]["log"], "linear": found[name]["linear"]} for name in timed}
 
 

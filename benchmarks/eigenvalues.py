@@ -72,7 +72,7 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
             "power": _first_good(power, POWER_ITERATIONS, exact, reference.values),
         }
 
-    found = setting.remembered(f"tuned/eigenvalues {case}", tuned)
+    found = setting.tuned.remembered(f"eigenvalues {case}", tuned)
     tol, steps = found["arpack"]["arguments"][0], found["eigenthings"]["arguments"][0]
     iterations = found["power"]["arguments"]
     late = {name: "" if entry["reached"] else ", not reached" for name, entry in found.items() if name != "reference"}
@@ -122,7 +122,7 @@ def error(values: Tensor, reference: Tensor) -> float:
 
 def judge(case: str, setting: Setting, timed: Mapping[str, Timed]) -> dict[str, Values]:
     exact = peers.Arpack(setting.problem(case), torch.float64)
-    reference = torch.tensor(setting.remembered(f"tuned/eigenvalues {case}", dict)["reference"], dtype=torch.float64)
+    reference = torch.tensor(setting.tuned.remembered(f"eigenvalues {case}", dict)["reference"], dtype=torch.float64)
     largest = float(reference.abs().max())
 
     judged: dict[str, Values] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -13,13 +14,14 @@ import torch
 
 from benchmarks import peers
 from benchmarks.timing import gemm_peak
+from lossatlas.fidelity import has_bfloat16
 from lossatlas.study.workers import available_cores
 
 
 def describe() -> dict[str, Any]:
     return {
         "date": date.today().isoformat(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": available_cores(),
         "threads": torch.get_num_threads(),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
@@ -28,12 +30,31 @@ def describe() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor by its own name where the system tells, with what it can do in matrix products."""
     cpuinfo = Path("/proc/cpuinfo")
     names = [line.partition(":")[2].strip() for line in _lines(cpuinfo) if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+    matrices = ", AMX" if has_bfloat16() else ""
+    return f"{plain(name)} ({torch.backends.cpu.get_cpu_capability()}{matrices})"
+
+
+def plain(name: str) -> str:
+    """A processor's name without what says nothing.
+
+    >>> plain("Intel(R) Xeon(R) Processor @ 2.10GHz"), plain("AMD EPYC")
+    ('Intel Xeon', 'AMD EPYC')
+    """
+    return " ".join(re.sub(r"\((R|TM)\)|\b(Processor|CPU)\b|@.*", " ", name).split())
+
+
+def folder_name(processor: str) -> str:
+    """Of the results of a machine with this processor.
+
+    >>> folder_name("Intel Xeon (AVX512, AMX)")
+    'intel-xeon-avx512-amx'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", processor.lower()).strip("-")
 
 
 def _lines(file: Path) -> list[str]:

@@ -1,20 +1,20 @@
-"""The page and its picture, from what was kept: nothing here measures."""
+"""The pages and their picture, from what was kept: nothing here measures."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.all_tables import TABLES
+from benchmarks.all_tables import TABLES, Key, Records, all_cases, measured, missing
 from benchmarks.figure import fastest_rival, save_figure
 from benchmarks.setting import Setting
 from benchmarks.table import Table
 from benchmarks.timing import ratios
 from lossatlas.figures.style import number
-from lossatlas.files import write_text
+from lossatlas.files import read_json, write_text
 
 HEAD = """# Benchmarks
 
@@ -22,49 +22,68 @@ Written by `make bench`, which anyone can repeat: it installs the other tools be
 on the same networks, in turn. Times are given as ratios, since seconds depend on the machine and on what else it does:
 *times ours* is how many times longer a tool takes than lossatlas, the median over {repeats} rounds with the smallest
 and the largest. Below 1 the other tool is faster. Everything from the trained `nn.Module` to the result is included,
-none of the importing. Memory is the peak over what a process of its own held before, with everything imported.
-What keeps the ratios from being larger is said in [How near the limits](architecture.md#how-near-the-limits).
+none of the importing. What keeps the ratios from being larger is said in
+[How near the limits](architecture.md#how-near-the-limits).
 """
 
 COUNTS = {"surface": "evaluations", "eigenvalues": "products", "density": "products", "training": "networks"}
 
 
-def write_page(setting: Setting, page: Path) -> list[str]:
-    """The page from all cases that the folder has, if any, and its picture beside it; the cases that are missing."""
-    records = {
-        (name, case): setting.kept(f"{name}/{case}") for name, table in TABLES.items() for case in table.cases(setting)
-    }
-    there = {key: record for key, record in records.items() if record is not None}
-    missing = [f"{name} {case}" for (name, case), record in records.items() if record is None]
-    if not there:
-        return missing
-    save_figure(list(there.values()), page.parent / "images" / "benchmarks.png")
-    parts = [HEAD.format(repeats=setting.effort.repeats), _summary(list(there.values()))]
-    if missing:
-        parts.append(_wrapped(f"Not measured yet: {', '.join(missing)}.") + "\n")
+def write_pages(here: Setting, docs: Path) -> None:
+    """benchmarks.md with its picture, from the results of every machine, and a page for each in benchmarks/.
+
+    Nothing is written where there are no results at all.
+    """
+    found: dict[str, Records] = {}
+    links = []
+    for file in sorted(here.folder.parent.glob("*/machine/described.json")):
+        setting = replace(here, folder=file.parent.parent)
+        records, name = measured(setting), read_json(file)["processor"]
+        if records:
+            found[name] = records
+            links.append(f"[{name}](benchmarks/{setting.folder.name}.md)")
+            write_text(docs / "benchmarks" / f"{setting.folder.name}.md", _details(name, records, setting))
+    if found:
+        compared = [key for key in all_cases(here) if any(key in records for records in found.values())]
+        save_figure(compared, found, docs / "images" / "benchmarks.png")
+        write_text(docs / "benchmarks.md", _overview(compared, found, links, here.effort.repeats))
+
+
+def _overview(compared: Sequence[Key], found: Mapping[str, Records], links: Sequence[str], repeats: int) -> str:
+    """The fastest other tool at every work, on every machine."""
+    rows = []
+    for key in compared:
+        cells, tools = [], []
+        for records in found.values():
+            rival = fastest_rival(records[key]) if key in records else None
+            cells.append("" if rival is None else _ratio(rival["seconds"], records[key]["rows"][0]["seconds"]))
+            tools += [] if rival is None else [rival["tool"]]
+        if tools:
+            rows.append([TABLES[key[0]].title, key[1], ", ".join(dict.fromkeys(tools)), *cells])
+    alt = "Bars: how many times longer the fastest other tool takes, by kind of work and network"
+    text = (
+        "Times ours, on each machine. Where several tools are named, each is the fastest on one of them. "
+        f"Errors, evaluations, memory and versions: {', '.join(links)}."
+    )
+    table = _table(["work", "network", "fastest other tool", *found], rows)
+    parts = [HEAD.format(repeats=repeats), f"![{alt}](images/benchmarks.png)\n", _wrapped(text) + "\n", f"{table}\n"]
+    return "\n".join(parts)
+
+
+def _details(machine: str, records: Records, setting: Setting) -> str:
+    """Every tool at every work on one machine."""
+    parts = [f"# Benchmarks: {machine}\n", _machine(setting)]
+    left = missing(setting)
+    if left:
+        parts.append(_wrapped(f"Not measured here: {', '.join(left)}.") + "\n")
     for table in TABLES.values():
-        found = [record for (name, _), record in there.items() if name == table.name]
-        if found:
-            parts.append(_section(table, found, setting))
+        rows = [record for (name, _), record in records.items() if name == table.name]
+        if rows:
+            parts.append(_section(table, rows, setting))
     growth = setting.kept("growth")
     if growth is not None:
         parts.append(_growth(growth))
-    parts.append(_machine(setting))
-    write_text(page, "\n".join(parts))
-    return missing
-
-
-def _summary(records: Sequence[dict[str, Any]]) -> str:
-    rows = []
-    for record in records:
-        rival = fastest_rival(record)
-        if rival is not None:
-            ratio = _ratio(rival["seconds"], record["rows"][0]["seconds"])
-            rows.append([TABLES[record["table"]].title, record["case"], rival["tool"], ratio])
-    alt = "Bars: how many times longer the fastest other tool takes, by kind of work and network"
-    picture = f"![{alt}](images/benchmarks.png)"
-    table = _table(["work", "network", "fastest other tool", "times ours"], rows)
-    return f"## In short\n\n{picture}\n\n{table}\n"
+    return "\n".join(parts)
 
 
 def _section(table: Table, records: Sequence[dict[str, Any]], setting: Setting) -> str:
@@ -114,17 +133,16 @@ def _growth(sweeps: Sequence[dict[str, Any]]) -> str:
 
 def _machine(setting: Setting) -> str:
     machine, peaks = setting.kept("machine/described"), setting.kept("machine/gemm")
-    if machine is None:
-        return ""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     text = (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory']:.0f} GiB of memory; "
-        f"{machine['system']}; torch with {machine['threads']} threads; {machine['date']}. "
+        f"{machine['cores']} cores, {machine['memory']:.0f} GiB of memory; {machine['system']}; torch with "
+        f"{machine['threads']} threads; {machine['date']}. "
     )
     if peaks:
         rates = f"{peaks['all']:.0f} GFLOP/s with all threads, {peaks['one']:.0f} with one"
         text += f"Float32 products of 2,048x2,048: {rates}. "
-    return f"## Machine and versions\n\n{_wrapped(text + versions + '.')}\n"
+    memory = "Memory is the peak over what a process of its own held before, with everything imported."
+    return f"{_wrapped(text + versions + '. ' + memory)}\n"
 
 
 def _ratio(others: list[float], ours: list[float]) -> str:

@@ -1,11 +1,12 @@
-"""Measure what is missing, then write the page.
+"""Measure what is missing, then write the pages.
 
-    python -m benchmarks.run                        everything, to docs/benchmarks.md
+    python -m benchmarks.run                        everything, to docs/benchmarks.md and the page of this machine
     python -m benchmarks.run --only surface study   these tables
     python -m benchmarks.run --quick                a smoke test in a minute, to dist/benchmarks
 
-What was measured is kept case by case in benchmarks/results: a run that was killed goes on. `--again` forgets the
-tables that are named with `--only`, or all, and `--page` writes the page again without measuring anything.
+What was measured is kept case by case in benchmarks/results, in a folder for each kind of processor: a run that was
+killed goes on. `--again` forgets the tables that are named with `--only`, or all, of this machine, and `--page` writes
+the pages again without measuring anything.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from dataclasses import replace
 from functools import partial
 
 from benchmarks import growth, machine
-from benchmarks.all_tables import TABLES
-from benchmarks.page import write_page
+from benchmarks.all_tables import TABLES, missing
+from benchmarks.page import write_pages
 from benchmarks.setting import QUICK, Effort, Setting
 from benchmarks.table import ROOT, measure
 from lossatlas.files import write_json
@@ -34,16 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="small, and apart from the real results")
     parser.add_argument("--whole", action="store_true", help="the plain pipeline on all 90 networks, not on a third")
     parser.add_argument("--again", action="store_true", help="forget the results of these tables first")
-    parser.add_argument("--page", action="store_true", help="only write the page, from what is there")
+    parser.add_argument("--page", action="store_true", help="only write the pages, from what is there")
     chosen = parser.parse_args(arguments)
     out = ROOT / "dist" / "benchmarks" if chosen.quick else ROOT / "docs"
-    folder = out / "results" if chosen.quick else ROOT / "benchmarks" / "results"
+    results = out / "results" if chosen.quick else ROOT / "benchmarks" / "results"
     networks = ROOT / "dist" / "benchmarks" / ("networks of a quick run" if chosen.quick else "networks")
-    setting = Setting(replace(QUICK if chosen.quick else Effort(), whole=chosen.whole), folder, networks)
+    effort = replace(QUICK if chosen.quick else Effort(), whole=chosen.whole)
+    setting = Setting(effort, results / machine.folder_name(machine.processor()), networks)
     if not chosen.page:
         run(setting, chosen.only, chosen.cases, again=chosen.again)
-    missing = write_page(setting, out / "benchmarks.md")
-    print(f"the page is {out / 'benchmarks.md'}" + (f"; not measured yet: {', '.join(missing)}" if missing else ""))
+    write_pages(setting, out)
+    left = missing(setting)
+    print(f"the page is {out / 'benchmarks.md'}" + (f"; not measured yet: {', '.join(left)}" if left else ""))
 
 
 def run(setting: Setting, only: Sequence[str], cases: Sequence[str] | None, *, again: bool) -> None:
@@ -52,7 +55,7 @@ def run(setting: Setting, only: Sequence[str], cases: Sequence[str] | None, *, a
     for name in only:
         if again:
             shutil.rmtree(setting.folder / name, ignore_errors=True)
-            for file in (setting.folder / f"{name}.json", *(setting.folder / "tuned").glob(f"{name} *.json")):
+            for file in (setting.folder / f"{name}.json", *setting.tuned.folder.glob(f"{name} *.json")):
                 file.unlink(missing_ok=True)
         if name == "growth":
             work = {"growth": partial(growth.measure, setting)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from benchmarks import density, figure, growth, page, surface, timing, training
+from benchmarks import all_tables, density, figure, growth, machine, page, surface, timing, training
 from benchmarks.all_tables import TABLES
 from benchmarks.memory import held, peak
 from benchmarks.networks import RECIPES, load
@@ -23,7 +24,9 @@ from lossatlas.files import write_json
 from tests.networks import plain_loss
 
 
-@pytest.mark.parametrize("module", [density, growth, page, timing, training], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [density, growth, machine, page, timing, training], ids=lambda module: module.__name__
+)
 def test_the_examples_of_its_functions_hold(module: Any):
     results = doctest.testmod(module)
     assert results.attempted > 0
@@ -124,7 +127,8 @@ def row(tool: str, seconds: list[float], **more: Any) -> dict[str, Any]:
 @pytest.fixture
 def measured(tmp_path: Path) -> Setting:
     """A folder with made-up results of one case of every table."""
-    setting = Setting(QUICK, tmp_path / "results", tmp_path / "networks")
+    setting = Setting(QUICK, tmp_path / "results" / "some-machine", tmp_path / "networks")
+    write_json(setting.folder / "machine" / "described.json", machine.describe() | {"processor": "Some Machine"})
     for name, table in TABLES.items():
         (case,) = table.cases(setting)
         rows = [
@@ -145,34 +149,57 @@ def test_the_fastest_other_tool_is_one_whose_answer_is_good_enough(measured: Set
     assert figure.fastest_rival({**record, "rows": record["rows"][:2]}) is None
 
 
-def test_the_page_shows_every_result_and_says_what_is_missing(measured: Setting, tmp_path: Path):
+def test_the_pages_show_every_result_and_say_what_is_missing(measured: Setting, tmp_path: Path):
     docs = tmp_path / "docs"
-    assert page.write_page(measured, docs / "benchmarks.md") == []
-    text = (docs / "benchmarks.md").read_text()
+    page.write_pages(measured, docs)
+    short, text = (docs / name for name in ("benchmarks.md", "benchmarks/some-machine.md"))
+    assert short.read_text().count("| swift | 15 (10 to 40) |") == len(TABLES)
+    assert "[Some Machine](benchmarks/some-machine.md)" in short.read_text()
+    assert "Not measured here" not in text.read_text()
     for table in TABLES.values():
-        assert f"## {table.title}" in text
+        assert f"## {table.title}" in text.read_text()
         assert "{" not in table.text.format(**vars(measured.effort))
-    assert text.count("| swift | 15 (10 to 40) |") == 2 * len(TABLES)  # in short, and in its table
-    assert text.count("| hasty | 0.50 (0.25 to 0.50) |") == len(TABLES)
-    assert "0.0042" in text
-    assert max(map(len, (line for line in text.splitlines() if not line.startswith("|")))) <= 120
+    assert text.read_text().count("| swift | 15 (10 to 40) |") == len(TABLES)
+    assert text.read_text().count("| hasty | 0.50 (0.25 to 0.50) |") == len(TABLES)
+    assert "0.0042" in text.read_text()
+    lines = [line for file in (short, text) for line in file.read_text().splitlines() if not line.startswith("|")]
+    assert max(map(len, lines)) <= 120
     picture = docs / "images" / "benchmarks.png"
     image = imread(picture)[..., :3]
     assert 0.02 < (image.min(-1) < 0.9).mean() < 0.9
     assert picture.stat().st_size < 80_000
-    nothing = Setting(QUICK, tmp_path / "empty", tmp_path)
-    assert len(page.write_page(nothing, tmp_path / "other.md")) == len(TABLES)
-    assert not (tmp_path / "other.md").exists()
+    nothing = Setting(QUICK, tmp_path / "empty" / "machine", tmp_path)
+    page.write_pages(nothing, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
     (measured.folder / "study" / "moons.json").unlink()
-    assert page.write_page(measured, docs / "benchmarks.md") == ["study moons"]
+    page.write_pages(measured, docs)
+    assert "Not measured here: study moons." in text.read_text()
+
+
+def test_machines_stand_side_by_side(measured: Setting, tmp_path: Path):
+    """The second has one case less, and another tool is the fastest of one."""
+    other = replace(measured, folder=measured.folder.parent / "slow-machine")
+    write_json(other.folder / "machine" / "described.json", machine.describe() | {"processor": "Slow Machine"})
+    rows = [row("lossatlas", [1.0, 1.0, 1.0], rival=False), row("lucky", [3.0, 3.0, 3.0])]
+    write_json(other.folder / "surface" / "1x50.json", {"table": "surface", "case": "1x50", "label": "1", "rows": rows})
+    page.write_pages(measured, tmp_path)
+    lines = (tmp_path / "benchmarks.md").read_text().splitlines()
+    assert "| work | network | fastest other tool | Slow Machine | Some Machine |" in lines
+    assert "| A surface of the training loss | 1x50 | lucky, swift | 3.0 (3.0 to 3.0) | 15 (10 to 40) |" in lines
+    assert "| The ten largest eigenvalues of the Hessian | 1x50 | swift |  | 15 (10 to 40) |" in lines
+    compared = all_tables.all_cases(measured)
+    found = {"Slow Machine": all_tables.measured(other), "Some Machine": all_tables.measured(measured)}
+    (ax,) = figure.draw(compared, found).axes
+    assert len(ax.patches) == len(TABLES) + 1
+    assert len(ax.get_yticklabels()) == len(TABLES)
 
 
 def test_the_page_tells_how_cost_grows(measured: Setting, tmp_path: Path):
     work = [{"name": "a surface", "seconds": [1.0, 2.0], "slope": 0.5, "upper": None}]
     sweep = {"sweep": "grid", "unit": "points", "sizes": [100, 1600], "work": work}
     write_json(measured.folder / "growth.json", [sweep])
-    page.write_page(measured, tmp_path / "benchmarks.md")
-    assert "| points: 100 to 1,600 | a surface | 0.50 |  |" in (tmp_path / "benchmarks.md").read_text()
+    page.write_pages(measured, tmp_path)
+    assert "| points: 100 to 1,600 | a surface | 0.50 |  |" in (tmp_path / "benchmarks/some-machine.md").read_text()
 
 
 def test_what_was_found_is_not_looked_for_again(tmp_path: Path):
