@@ -73,7 +73,7 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
             EIGENTHINGS: theirs | median_errors(again, truths),
         }
 
-    found = setting.tuned.remembered(f"density {case}", tuned)
+    found = setting.remembered(f"tuned/density {case}", tuned)
 
     def tool(name: str, run: Callable[..., Outcome], *, outliers: str = "") -> Tool:
         draws, steps, reached = found[name]["draws"], found[name]["steps"], found[name].get("reached", True)
@@ -90,7 +90,7 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
 
 
 def judge(case: str, setting: Setting, timed: Mapping[str, Timed]) -> dict[str, Values]:
-    found = setting.tuned.kept(f"density {case}")
+    found = setting.kept(f"tuned/density {case}")
     return {name: {"error": found[name]["log"], "linear": found[name]["linear"]} for name in timed}
 
 
@@ -136,13 +136,18 @@ def equal_error(
     """The fewest products with which a tool's median error on the logarithmic axis is at most `wanted`.
 
     From a pool of its draws, of which half is the most that is tried: of more, random subsets would be much the same.
-    Where that is not enough, the best that was tried.
+    Draws that would take more products than what is already good enough are not made. Where nothing is, the best that
+    was tried.
     """
-    tried = []
+    tried: list[dict[str, Any]] = []
     for count in steps:
-        outcome = run(pool, count)
-        beside = (outcome.count or 0) - pool * count  # products for what does not depend on the draws
-        for draws in range(2, pool // 2 + 1):
+        least = min((entry["products"] for entry in tried if entry["reached"]), default=math.inf)
+        most = int(min(pool // 2, least / count))
+        if most < 2:
+            break
+        outcome = run(2 * most, count)
+        beside = (outcome.count or 0) - 2 * most * count  # products for what does not depend on the draws
+        for draws in range(2, most + 1):
             errors = median_errors(subsets(outcome.value, draws), truths)
             entry = {"draws": draws, "steps": count, "products": beside + draws * count, **errors}
             tried.append(entry | {"reached": errors["log"] <= wanted})

@@ -72,7 +72,7 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
             "power": _first_good(power, POWER_ITERATIONS, exact, reference.values),
         }
 
-    found = setting.tuned.remembered(f"eigenvalues {case}", tuned)
+    found = setting.remembered(f"tuned/eigenvalues {case}", tuned)
     tol, steps = found["arpack"]["arguments"][0], found["eigenthings"]["arguments"][0]
     iterations = found["power"]["arguments"]
     late = {name: "" if entry["reached"] else ", not reached" for name, entry in found.items() if name != "reference"}
@@ -83,10 +83,14 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
         EIGENTHINGS: Tool(
             lambda: eigenthings(steps), f"{steps} steps{late['eigenthings']}", rival=found["eigenthings"]["reached"]
         ),
-        DEFAULTS: Tool(lambda: power(*POWER_ITERATIONS[0]), "maxIter=100, tol=1e-3", rival=False),
+        DEFAULTS: Tool(
+            lambda: power(*POWER_ITERATIONS[0]), "maxIter=100, tol=1e-3", rival=False, once=case == "10M",
+            weigh=lambda: power(2, 1.0),
+        ),
         POWER: Tool(
             lambda: power(*iterations), f"maxIter={iterations[0]}, tol={iterations[1]:g}{late['power']}",
             rival=found["power"]["reached"], once=not found["power"]["reached"] or case == "10M",
+            weigh=lambda: power(2, 1.0),
         ),
     }  # fmt: skip
 
@@ -122,7 +126,7 @@ def error(values: Tensor, reference: Tensor) -> float:
 
 def judge(case: str, setting: Setting, timed: Mapping[str, Timed]) -> dict[str, Values]:
     exact = peers.Arpack(setting.problem(case), torch.float64)
-    reference = torch.tensor(setting.tuned.remembered(f"eigenvalues {case}", dict)["reference"], dtype=torch.float64)
+    reference = torch.tensor(setting.remembered(f"tuned/eigenvalues {case}", dict)["reference"], dtype=torch.float64)
     largest = float(reference.abs().max())
 
     judged: dict[str, Values] = {}

@@ -55,7 +55,7 @@ def run(setting: Setting, only: Sequence[str], cases: Sequence[str] | None, *, a
     for name in only:
         if again:
             shutil.rmtree(setting.folder / name, ignore_errors=True)
-            for file in (setting.folder / f"{name}.json", *setting.tuned.folder.glob(f"{name} *.json")):
+            for file in (setting.folder / f"{name}.json", *(setting.folder / "tuned").glob(f"{name} *.json")):
                 file.unlink(missing_ok=True)
         if name == "growth":
             work = {"growth": partial(growth.measure, setting)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,6 @@ class Setting:
     effort: Effort
     folder: Path  # of this machine's results, beside those of others
     networks: Path  # trained ones, too large to be kept with the results
-
-    @property
-    def tuned(self) -> Setting:
-        """Where settings and references are kept, which are the same on every machine."""
-        return replace(self, folder=self.folder.parent / "tuned")
 
     def problem(self, case: str) -> Problem:
         """The trained network of a case, from the folder once it is there."""

@@ -159,7 +159,9 @@ def test_draws_in_several_groups_are_the_same(monkeypatch):
     monkeypatch.setattr(module, "BASIS_BYTES", 8 * 100 * 10 * 2)
     two = of(MATRIX, draws=7, steps=9)
     assert torch.allclose(one.nodes, two.nodes, atol=1e-10)
-    assert torch.allclose(one.weights, two.weights, atol=1e-10)
+    # Node by node the weights may differ: of two nodes that nearly coincide, only the sum is determined.
+    first, second = broaden(one), broaden(two)
+    assert torch.allclose(first.density, second.density, rtol=1e-7, atol=1e-9 * float(first.density.max()))
 
 
 def test_no_ghosts_after_many_steps():
