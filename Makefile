@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 OUT ?= reports
 
-.PHONY: install run test docs pictures wheel bench lint types imports lock clean
+.PHONY: install run test test-slow docs pictures wheel bench lint types imports lock clean
 
 install: .venv/installed
 
@@ -17,7 +17,11 @@ run: install
 	$(BIN)/lossatlas run moons --out $(OUT)
 
 test: lint types imports docs
-	OMP_NUM_THREADS=1 $(BIN)/pytest src tests --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest src tests --numprocesses 2 --dist loadfile -m "not slow"
+
+# What takes half a minute and more: studies that are killed, written to a full disk, drawn in every format.
+test-slow: install
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests --numprocesses 2 -m slow
 
 # The site, in dist/site; strict about links. `make pictures` draws its pictures again, from the examples.
 docs: install

@@ -25,6 +25,6 @@ def measured(setting: Setting) -> Records:
 
 
 def missing(setting: Setting) -> list[str]:
-    """What it does not have yet."""
+    """The cases that the folder of this machine lacks."""
     there = measured(setting)
     return [" ".join(key) for key in all_cases(setting) if key not in there]

@@ -72,6 +72,10 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
             "power": _first_good(power, POWER_ITERATIONS, exact, reference.values),
         }
 
+    def short() -> Outcome:
+        """As much memory as any number of iterations: two vectors, and those found so far."""
+        return power(2, 1.0)
+
     found = setting.remembered(f"tuned/eigenvalues {case}", tuned)
     tol, steps = found["arpack"]["arguments"][0], found["eigenthings"]["arguments"][0]
     iterations = found["power"]["arguments"]
@@ -85,12 +89,12 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
         ),
         DEFAULTS: Tool(
             lambda: power(*POWER_ITERATIONS[0]), "maxIter=100, tol=1e-3", rival=False, once=case == "10M",
-            weigh=lambda: power(2, 1.0),
+            weigh=short,
         ),
         POWER: Tool(
             lambda: power(*iterations), f"maxIter={iterations[0]}, tol={iterations[1]:g}{late['power']}",
             rival=found["power"]["reached"], once=not found["power"]["reached"] or case == "10M",
-            weigh=lambda: power(2, 1.0),
+            weigh=short,
         ),
     }  # fmt: skip
 

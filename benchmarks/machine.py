@@ -14,14 +14,13 @@ import torch
 
 from benchmarks import peers
 from benchmarks.timing import gemm_peak
-from lossatlas.fidelity import has_bfloat16
 from lossatlas.study.workers import available_cores
 
 
 def describe() -> dict[str, Any]:
     return {
         "date": date.today().isoformat(),
-        "processor": processor(),
+        "name": name(),
         "cores": available_cores(),
         "threads": torch.get_num_threads(),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
@@ -30,31 +29,32 @@ def describe() -> dict[str, Any]:
     }
 
 
-def processor() -> str:
-    """The processor by its own name where the system tells, with what it can do in matrix products."""
+def name() -> str:
+    """The processor as the system calls it, what it can do in matrix products, and how many cores there are."""
     cpuinfo = Path("/proc/cpuinfo")
     names = [line.partition(":")[2].strip() for line in _lines(cpuinfo) if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    matrices = ", AMX" if has_bfloat16() else ""
-    return f"{plain(name)} ({torch.backends.cpu.get_cpu_capability()}{matrices})"
+    processor = names[0] if names else platform.processor() or platform.machine()
+    matrices = ", AMX" if torch.cpu.get_capabilities().get("amx_bf16") else ""
+    able = torch.backends.cpu.get_cpu_capability() + matrices
+    return f"{plain(processor)} ({able}), {available_cores()} cores"
 
 
-def plain(name: str) -> str:
+def plain(processor: str) -> str:
     """A processor's name without what says nothing.
 
     >>> plain("Intel(R) Xeon(R) Processor @ 2.10GHz"), plain("AMD EPYC")
     ('Intel Xeon', 'AMD EPYC')
     """
-    return " ".join(re.sub(r"\((R|TM)\)|\b(Processor|CPU)\b|@.*", " ", name).split())
+    return " ".join(re.sub(r"\((R|TM)\)|\b(Processor|CPU)\b|@.*", " ", processor).split())
 
 
-def folder_name(processor: str) -> str:
-    """Of the results of a machine with this processor.
+def folder_name(machine: str) -> str:
+    """Of the results of a machine.
 
-    >>> folder_name("Intel Xeon (AVX512, AMX)")
-    'intel-xeon-avx512-amx'
+    >>> folder_name("Intel Xeon (AVX512, AMX), 2 cores")
+    'intel-xeon-avx512-amx-2-cores'
     """
-    return re.sub(r"[^a-z0-9]+", "-", processor.lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
 
 
 def _lines(file: Path) -> list[str]:

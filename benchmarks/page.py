@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.all_tables import TABLES, Key, Records, all_cases, measured, missing
-from benchmarks.figure import fastest_rival, save_figure
+from benchmarks.figure import rivals_of, save_figure
 from benchmarks.setting import Setting
 from benchmarks.table import Table
 from benchmarks.timing import ratios
@@ -38,7 +38,7 @@ def write_pages(here: Setting, docs: Path) -> None:
     links = []
     for file in sorted(here.folder.parent.glob("*/machine/described.json")):
         setting = replace(here, folder=file.parent.parent)
-        records, name = measured(setting), read_json(file)["processor"]
+        records, name = measured(setting), read_json(file)["name"]
         if records:
             found[name] = records
             links.append(f"[{name}](benchmarks/{setting.folder.name}.md)")
@@ -53,17 +53,21 @@ def _overview(compared: Sequence[Key], found: Mapping[str, Records], links: Sequ
     """The fastest other tool at every work, on every machine."""
     rows = []
     for key in compared:
-        cells, tools = [], []
-        for records in found.values():
-            rival = fastest_rival(records[key]) if key in records else None
-            cells.append("" if rival is None else _ratio(rival["seconds"], records[key]["rows"][0]["seconds"]))
-            tools += [] if rival is None else [rival["tool"]]
+        rivals = rivals_of(key, found)
+        tools = list(dict.fromkeys(rival["tool"] for rival in rivals.values()))
+        cells = []
+        for machine, records in found.items():
+            if machine in rivals:
+                ratio = _ratio(rivals[machine]["seconds"], records[key]["rows"][0]["seconds"])
+                cells.append(ratio if len(tools) == 1 else f"{ratio}, {rivals[machine]['tool']}")
+            else:
+                cells.append("")
         if tools:
-            rows.append([TABLES[key[0]].title, key[1], ", ".join(dict.fromkeys(tools)), *cells])
-    alt = "Bars: how many times longer the fastest other tool takes, by kind of work and network"
+            rows.append([TABLES[key[0]].title, key[1], tools[0] if len(tools) == 1 else "", *cells])
+    alt = "Bars: how many times longer the fastest other tool takes, by kind of work, network and machine"
     text = (
-        "Times ours, on each machine. Where several tools are named, each is the fastest on one of them. "
-        f"Errors, evaluations, memory and versions: {', '.join(links)}."
+        "Times ours, on each machine; an empty place was not measured there. Where the fastest tool is not the same on "
+        f"all, it stands beside its time. Errors, evaluations, memory and versions: {', '.join(links)}."
     )
     table = _table(["work", "network", "fastest other tool", *found], rows)
     parts = [HEAD.format(repeats=repeats), f"![{alt}](images/benchmarks.png)\n", _wrapped(text) + "\n", f"{table}\n"]
@@ -135,14 +139,17 @@ def _machine(setting: Setting) -> str:
     machine, peaks = setting.kept("machine/described"), setting.kept("machine/gemm")
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     text = (
-        f"{machine['cores']} cores, {machine['memory']:.0f} GiB of memory; {machine['system']}; torch with "
-        f"{machine['threads']} threads; {machine['date']}. "
+        f"{machine['memory']:.0f} GiB of memory; {machine['system']}; torch with {machine['threads']} threads; "
+        f"{machine['date']}. "
     )
     if peaks:
         rates = f"{peaks['all']:.0f} GFLOP/s with all threads, {peaks['one']:.0f} with one"
         text += f"Float32 products of 2,048x2,048: {rates}. "
-    memory = "Memory is the peak over what a process of its own held before, with everything imported."
-    return f"{_wrapped(text + versions + '. ' + memory)}\n"
+    words = (
+        ". *Times ours* is what [the short page](../benchmarks.md) says. Memory is the peak over what a process of its "
+        "own held before, with everything imported."
+    )
+    return f"{_wrapped(text + versions + words)}\n"
 
 
 def _ratio(others: list[float], ours: list[float]) -> str:

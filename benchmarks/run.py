@@ -1,10 +1,10 @@
 """Measure what is missing, then write the pages.
 
-    python -m benchmarks.run                        everything, to docs/benchmarks.md and the page of this machine
+    python -m benchmarks.run                        everything, to docs/benchmarks.md and a page per machine
     python -m benchmarks.run --only surface study   these tables
     python -m benchmarks.run --quick                a smoke test in a minute, to dist/benchmarks
 
-What was measured is kept case by case in benchmarks/results, in a folder for each kind of processor: a run that was
+What was measured is kept case by case in benchmarks/results, in a folder for each kind of machine: a run that was
 killed goes on. `--again` forgets the tables that are named with `--only`, or all, of this machine, and `--page` writes
 the pages again without measuring anything.
 """
@@ -41,17 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = out / "results" if chosen.quick else ROOT / "benchmarks" / "results"
     networks = ROOT / "dist" / "benchmarks" / ("networks of a quick run" if chosen.quick else "networks")
     effort = replace(QUICK if chosen.quick else Effort(), whole=chosen.whole)
-    setting = Setting(effort, results / machine.folder_name(machine.processor()), networks)
+    setting = Setting(effort, results / machine.folder_name(machine.name()), networks)
     if not chosen.page:
         run(setting, chosen.only, chosen.cases, again=chosen.again)
     write_pages(setting, out)
     left = missing(setting)
-    print(f"the page is {out / 'benchmarks.md'}" + (f"; not measured yet: {', '.join(left)}" if left else ""))
+    page = out / "benchmarks" / f"{setting.folder.name}.md"
+    print(f"the page is {page}" + (f"; not measured yet: {', '.join(left)}" if left else ""))
+    if not chosen.quick and page.name not in (ROOT / "zensical.toml").read_text():
+        print("to have it on the site, add it to nav in zensical.toml")
 
 
 def run(setting: Setting, only: Sequence[str], cases: Sequence[str] | None, *, again: bool) -> None:
     """Measure every case of these tables of which there is no result."""
-    write_json(setting.folder / "machine" / "described.json", machine.describe())
     for name in only:
         if again:
             shutil.rmtree(setting.folder / name, ignore_errors=True)
@@ -63,9 +65,12 @@ def run(setting: Setting, only: Sequence[str], cases: Sequence[str] | None, *, a
             table = TABLES[name]
             work = {f"{name}/{case}": partial(measure, table, case, setting) for case in cases or table.cases(setting)}
         for key, call in work.items():
+            if setting.kept(key) is not None:
+                continue
             start = time.perf_counter()
             print(f"{key} ...", flush=True)
             setting.remembered(key, call)
+            write_json(setting.folder / "machine" / "described.json", machine.describe())
             print(f"{key}: {time.perf_counter() - start:.0f} s", flush=True)
 
 

@@ -20,7 +20,7 @@ class Effort:
     examples: int | None = None  # of every data set; None: as many as the case says
     epochs: int = 30
     largest: int = 10  # eigenvalues
-    pool: int = 24  # draws from which the error of a spectral density is known
+    pool: int = 40  # draws from which the error of a spectral density is known
     members: int = 18  # of a group of networks
     part: int = 121  # of a surface's points, where a peer would take minutes
     whole: bool = False  # the plain pipeline for all networks instead of a third

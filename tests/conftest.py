@@ -1,4 +1,4 @@
-"""Small networks and ragged two-moons batches, in float64, the same for every test."""
+"""Small networks and ragged two-moons batches, in float64, the same for every test; the tiny study's fixtures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sklearn.datasets import make_moons
 from torch import Tensor, nn
 
 from lossatlas.loss import Batch, Loss, accuracy
+from tests.study.tiny import finished, tiny, tiny_file  # noqa: F401 (fixtures)
 
 torch.set_num_threads(1)
 

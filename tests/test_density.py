@@ -161,7 +161,9 @@ def test_draws_in_several_groups_are_the_same(monkeypatch):
     assert torch.allclose(one.nodes, two.nodes, atol=1e-10)
     # Node by node the weights may differ: of two nodes that nearly coincide, only the sum is determined.
     first, second = broaden(one), broaden(two)
+    assert torch.allclose(first.axis, second.axis)
     assert torch.allclose(first.density, second.density, rtol=1e-7, atol=1e-9 * float(first.density.max()))
+    assert torch.allclose(first.error, second.error, rtol=1e-5, atol=1e-7 * float(first.error.max()))  # of each draw
 
 
 def test_no_ghosts_after_many_steps():

@@ -250,6 +250,7 @@ def test_no_more_than_twice_the_tolerance_is_stated_for_smooth_functions():
         assert np.abs(filled.values[0] - whole).max() <= filled.error[0]
 
 
+@pytest.mark.slow
 def test_the_stated_error_knows_of_kinks_between_nodes():
     """A hinge that runs askew, where the value grows several times within a grid step: splines of both powers are off
     in the same way beside it."""

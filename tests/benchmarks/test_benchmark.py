@@ -97,7 +97,10 @@ def test_the_cheapest_draws_that_reach_an_error_are_found():
     truths = {scale: density.Truth(exact, scale) for scale in ("log", "linear")}
     drawn = torch.from_numpy(np.random.default_rng(0).permutation(exact.repeat(80).numpy()))
 
+    pools = []
+
     def run(draws: int, steps: int) -> Outcome:
+        pools.append((draws, steps))
         return Outcome(Nodes(drawn[:draws, None], torch.ones(draws, 1)), 5 + draws * steps)
 
     found = [density.equal_error(run, (3, 1), truths, wanted, 400) for wanted in (0.6, 0.25)]
@@ -108,6 +111,10 @@ def test_the_cheapest_draws_that_reach_an_error_are_found():
     assert 3 <= found[0]["draws"] < 15 < found[1]["draws"] < 90
     hopeless = density.equal_error(run, (1,), truths, -1.0, 20)
     assert not hopeless["reached"]
+    pools.clear()
+    cheap = density.equal_error(run, (1, 3), truths, 0.6, 400)
+    assert cheap["steps"] == 1
+    assert pools == [(400, 1), (2 * (cheap["products"] // 3), 3)]  # twice as many as could be cheaper
 
 
 def test_a_density_far_off_has_an_error_of_two():
@@ -128,7 +135,7 @@ def row(tool: str, seconds: list[float], **more: Any) -> dict[str, Any]:
 def measured(tmp_path: Path) -> Setting:
     """A folder with made-up results of one case of every table."""
     setting = Setting(QUICK, tmp_path / "results" / "some-machine", tmp_path / "networks")
-    write_json(setting.folder / "machine" / "described.json", machine.describe() | {"processor": "Some Machine"})
+    write_json(setting.folder / "machine" / "described.json", machine.describe() | {"name": "Some Machine"})
     for name, table in TABLES.items():
         (case,) = table.cases(setting)
         rows = [
@@ -152,17 +159,18 @@ def test_the_fastest_other_tool_is_one_whose_answer_is_good_enough(measured: Set
 def test_the_pages_show_every_result_and_say_what_is_missing(measured: Setting, tmp_path: Path):
     docs = tmp_path / "docs"
     page.write_pages(measured, docs)
-    short, text = (docs / name for name in ("benchmarks.md", "benchmarks/some-machine.md"))
-    assert short.read_text().count("| swift | 15 (10 to 40) |") == len(TABLES)
-    assert "[Some Machine](benchmarks/some-machine.md)" in short.read_text()
-    assert "Not measured here" not in text.read_text()
+    file = docs / "benchmarks" / "some-machine.md"
+    short, text = (docs / "benchmarks.md").read_text(), file.read_text()
+    assert short.count("| swift | 15 (10 to 40) |") == len(TABLES)
+    assert "[Some Machine](benchmarks/some-machine.md)" in short
+    assert "Not measured here" not in text
     for table in TABLES.values():
-        assert f"## {table.title}" in text.read_text()
+        assert f"## {table.title}" in text
         assert "{" not in table.text.format(**vars(measured.effort))
-    assert text.read_text().count("| swift | 15 (10 to 40) |") == len(TABLES)
-    assert text.read_text().count("| hasty | 0.50 (0.25 to 0.50) |") == len(TABLES)
-    assert "0.0042" in text.read_text()
-    lines = [line for file in (short, text) for line in file.read_text().splitlines() if not line.startswith("|")]
+    assert text.count("| swift | 15 (10 to 40) |") == len(TABLES)
+    assert text.count("| hasty | 0.50 (0.25 to 0.50) |") == len(TABLES)
+    assert "0.0042" in text
+    lines = [line for line in (short + text).splitlines() if not line.startswith("|")]
     assert max(map(len, lines)) <= 120
     picture = docs / "images" / "benchmarks.png"
     image = imread(picture)[..., :3]
@@ -173,25 +181,31 @@ def test_the_pages_show_every_result_and_say_what_is_missing(measured: Setting, 
     assert not (tmp_path / "other").exists()
     (measured.folder / "study" / "moons.json").unlink()
     page.write_pages(measured, docs)
-    assert "Not measured here: study moons." in text.read_text()
+    assert "Not measured here: study moons." in file.read_text()
 
 
 def test_machines_stand_side_by_side(measured: Setting, tmp_path: Path):
     """The second has one case less, and another tool is the fastest of one."""
     other = replace(measured, folder=measured.folder.parent / "slow-machine")
-    write_json(other.folder / "machine" / "described.json", machine.describe() | {"processor": "Slow Machine"})
+    write_json(other.folder / "machine" / "described.json", machine.describe() | {"name": "Slow Machine"})
     rows = [row("lossatlas", [1.0, 1.0, 1.0], rival=False), row("lucky", [3.0, 3.0, 3.0])]
     write_json(other.folder / "surface" / "1x50.json", {"table": "surface", "case": "1x50", "label": "1", "rows": rows})
     page.write_pages(measured, tmp_path)
     lines = (tmp_path / "benchmarks.md").read_text().splitlines()
     assert "| work | network | fastest other tool | Slow Machine | Some Machine |" in lines
-    assert "| A surface of the training loss | 1x50 | lucky, swift | 3.0 (3.0 to 3.0) | 15 (10 to 40) |" in lines
+    assert "| A surface of the training loss | 1x50 |  | 3.0 (3.0 to 3.0), lucky | 15 (10 to 40), swift |" in lines
     assert "| The ten largest eigenvalues of the Hessian | 1x50 | swift |  | 15 (10 to 40) |" in lines
     compared = all_tables.all_cases(measured)
     found = {"Slow Machine": all_tables.measured(other), "Some Machine": all_tables.measured(measured)}
-    (ax,) = figure.draw(compared, found).axes
+    drawn = figure.draw(compared, found)
+    (ax,) = drawn.axes
     assert len(ax.patches) == len(TABLES) + 1
-    assert len(ax.get_yticklabels()) == len(TABLES)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels[:2] == ["surface, 1x50", "eigenvalues, 1x50: swift"]
+    assert len(labels) == len(TABLES)
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["Slow Machine", "Some Machine"]
+    drawn.canvas.draw()
+    assert min(label.get_window_extent().x0 for label in ax.get_yticklabels()) > 0
 
 
 def test_the_page_tells_how_cost_grows(measured: Setting, tmp_path: Path):

@@ -14,24 +14,12 @@ from lossatlas.study.report.html import write_html
 from lossatlas.study.store import Store, open_store
 from lossatlas.study.tables import write_tables
 
-from ..study.conftest import finished, tiny, tiny_file  # noqa: F401
-
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",  # WebGL without a graphics card
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def report(finished, tmp_path_factory) -> Store:  # noqa: F811
-    root = tmp_path_factory.mktemp("browser") / "a store"
-    shutil.copytree(finished.root, root)
-    store = open_store(root)
-    tables = write_tables(store)
-    write_html(build_report(store, tables), store, tables)
-    return store
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +30,16 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def report(browser, finished, tmp_path_factory) -> Store:  # without a browser no study is made
+    root = tmp_path_factory.mktemp("browser") / "a store"
+    shutil.copytree(finished.root, root)
+    store = open_store(root)
+    tables = write_tables(store)
+    write_html(build_report(store, tables), store, tables)
+    return store
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ PLANES = ("random_plane", "trajectory_plane", "model_plane", "eigenvector_plane"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(browser, tmp_path_factory) -> Path:  # without a browser nothing is measured
     folder = tmp_path_factory.mktemp("model report")
     (folder / "digits_problem.py").write_text(PROBLEM)
     problem = f"{folder / 'digits_problem.py'}:problem"

@@ -76,8 +76,9 @@ def test_an_output_folder_that_cannot_be_written(capsys, tmp_path):
     assert "cannot write to" in capsys.readouterr().err
 
 
-def test_a_store_of_another_study(finished: Store, capsys):
-    assert main(["run", "smoke", "--out", str(finished.root)]) == 2
+def test_a_store_of_another_study(finished: Store, tmp_path, capsys):
+    shutil.copytree(finished.root, tmp_path / "copy")
+    assert main(["run", "smoke", "--out", str(tmp_path / "copy")]) == 2
     assert "holds a study with" in capsys.readouterr().err
 
 

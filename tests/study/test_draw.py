@@ -12,7 +12,7 @@ from lossatlas.study import draw
 from lossatlas.study.report.html_planes import planes_file
 from lossatlas.study.run import report_study
 from lossatlas.study.store import Store
-from tests.study.conftest import contents, quiet
+from tests.study.tiny import contents, quiet
 
 VECTORS: tuple[draw.Format, ...] = ("svg", "pdf")
 
@@ -27,6 +27,7 @@ def drawn(root: Path) -> dict[str, bytes]:
     return contents(root / "figures")
 
 
+@pytest.mark.slow
 def test_every_figure_is_there_in_the_formats_asked_for(copy: Store):
     before = drawn(copy.root)
     assert {Path(name).suffix for name in before} == {".png"}

@@ -31,7 +31,7 @@ from lossatlas.study.report.html_site import PLANES, Site, slug
 from lossatlas.study.store import Store, open_store
 from lossatlas.study.tables import write_tables
 
-from .conftest import contents
+from .tiny import contents
 
 NASTY = "a <b> & \"c\" 'd'"
 

@@ -16,7 +16,7 @@ import pytest
 
 from lossatlas.study.run import report_study, run_study
 from lossatlas.study.store import Store
-from tests.study.conftest import contents, quiet
+from tests.study.tiny import contents, quiet
 
 REGULARIZATION_FIGURES = (
     "interpolation_surface",
@@ -88,6 +88,7 @@ def test_doing_it_again_does_nothing(finished: Store, tmp_path):
     assert contents(root) == contents(finished.root)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_no_byte(finished: Store, tmp_path):
     run_study(finished.study, tmp_path, figures=True, workers=1, progress=quiet())
     assert contents(tmp_path) == contents(finished.root)
@@ -155,6 +156,7 @@ def workers_of(pid: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers through /proc")
+@pytest.mark.slow
 def test_a_study_killed_at_several_moments_ends_with_the_same_bytes(finished: Store, tiny_file, tmp_path):
     root = tmp_path / "killed"
     moments = (  # in the order of the work; how many such files there must be when the blow falls
@@ -202,6 +204,7 @@ def test_ctrl_c_ends_with_one_line(tiny_file, tmp_path):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_loses_nothing(finished: Store, tiny_file, tmp_path):
     root = tmp_path / "full"
     # A limit on the size of a file acts as a full disk does: the write fails part of the way.

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lossatlas.progress import Progress
 from lossatlas.study.workers import Job, WorkersDied, run_jobs, start_workers
-from tests.study.conftest import quiet
+from tests.study.tiny import quiet
 
 
 def work(name: str) -> dict[str, float]:

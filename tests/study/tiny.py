@@ -1,4 +1,4 @@
-"""One tiny study, run once to the end for all tests that read its store."""
+"""One tiny study, run once to the end for all tests that read its store, in whichever process they run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from rich.console import Console
 
 from lossatlas.progress import Progress
@@ -57,10 +58,15 @@ def tiny(tiny_file) -> Study:
 
 
 @pytest.fixture(scope="session")
-def finished(tiny, tmp_path_factory) -> Store:
+def finished(tiny, tmp_path_factory, worker_id) -> Store:
     """The store of the whole tiny study. Read it, do not write to it."""
-    root = tmp_path_factory.mktemp("finished")
-    run_study(tiny, root, figures=True, workers=2, progress=quiet())
+    base = tmp_path_factory.getbasetemp()
+    root = (base if worker_id == "master" else base.parent) / "finished"  # one for all processes of the tests
+    done = root.with_suffix(".done")
+    with FileLock(root.with_suffix(".lock")):
+        if not done.exists():
+            run_study(tiny, root, figures=True, workers=2, progress=quiet())
+            done.touch()
     return open_store(root)
 
 
