@@ -77,7 +77,7 @@ def draw(compared: Sequence[Key], found: Mapping[str, Records]) -> Figure:
         ax.set_ylim(places.max() + 0.6, -0.6)
         ax.set_xlabel("times ours (logarithmic)")
         if len(found) > 1:
-            keys = [Patch(color=to_rgba("0.3", shade), label=machine) for machine, shade in shades.items()]
+            keys = [Patch(color=to_rgba("0.3", shade), linewidth=0, label=machine) for machine, shade in shades.items()]
             figure.legend(handles=keys, loc="upper right", bbox_to_anchor=(0.99, 1 - 0.25 / height), ncols=len(found))
         return figure
 

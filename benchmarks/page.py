@@ -34,19 +34,20 @@ def write_pages(here: Setting, docs: Path) -> None:
 
     Nothing is written where there are no results at all.
     """
-    found: dict[str, Records] = {}
-    links = []
+    found: dict[str, Records] = {}  # by machine
+    links = {}
     for file in sorted(here.folder.parent.glob("*/machine/described.json")):
         setting = replace(here, folder=file.parent.parent)
         records, name = measured(setting), read_json(file)["name"]
         if records:
             found[name] = records
-            links.append(f"[{name}](benchmarks/{setting.folder.name}.md)")
+            links[name] = f"[{name}](benchmarks/{setting.folder.name}.md)"
             write_text(docs / "benchmarks" / f"{setting.folder.name}.md", _details(name, records, setting))
+    found = dict(sorted(found.items(), key=lambda item: -len(item[1])))  # the one that measured most comes first
     if found:
         compared = [key for key in all_cases(here) if any(key in records for records in found.values())]
         save_figure(compared, found, docs / "images" / "benchmarks.png")
-        write_text(docs / "benchmarks.md", _overview(compared, found, links, here.effort.repeats))
+        write_text(docs / "benchmarks.md", _overview(compared, found, [links[name] for name in found], here.effort.repeats))
 
 
 def _overview(compared: Sequence[Key], found: Mapping[str, Records], links: Sequence[str], repeats: int) -> str:
@@ -180,9 +181,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _wrapped(text: str, width: int = 120) -> str:
-    """Lines of at most `width` characters, with no `code` broken."""
+    """Lines of at most `width` characters, with no `code` and no [link](there) broken."""
     lines, line = [], ""
-    for word in re.findall(r"(?:`[^`]*`|\S)+", text):
+    for word in re.findall(r"(?:`[^`]*`|\[[^]]*\]\([^)]*\)|\S)+", text):
         if line and len(line) + 1 + len(word) > width:
             lines.append(line)
             line = word
