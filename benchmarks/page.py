@@ -47,7 +47,8 @@ def write_pages(here: Setting, docs: Path) -> None:
     if found:
         compared = [key for key in all_cases(here) if any(key in records for records in found.values())]
         save_figure(compared, found, docs / "images" / "benchmarks.png")
-        write_text(docs / "benchmarks.md", _overview(compared, found, [links[name] for name in found], here.effort.repeats))
+        text = _overview(compared, found, [links[name] for name in found], here.effort.repeats)
+        write_text(docs / "benchmarks.md", text)
 
 
 def _overview(compared: Sequence[Key], found: Mapping[str, Records], links: Sequence[str], repeats: int) -> str:
