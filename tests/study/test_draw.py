@@ -45,6 +45,7 @@ def test_every_figure_is_there_in_the_formats_asked_for(copy: Store):
         assert not report_study(copy.root, workers=1, progress=quiet(), formats=formats).worked
 
 
+@pytest.mark.slow
 def test_vectors_are_the_same_bytes_each_time(copy: Store):
     run = next(copy.study.runs())
     folders = draw.stale_figures(copy, run, VECTORS)

@@ -94,6 +94,7 @@ def test_the_number_of_workers_changes_no_byte(finished: Store, tmp_path):
     assert contents(tmp_path) == contents(finished.root)
 
 
+@pytest.mark.slow
 def test_reports_come_back_from_the_store_alone(finished: Store, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(finished.root, root)
@@ -128,6 +129,7 @@ def test_a_probe_that_fails_is_told_and_the_others_go_on(tiny, tmp_path):
     assert (account.store.run_folder(run) / "hessian" / "spectrum.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_recorded_and_the_others_go_on(tiny, tmp_path):
     wild = tiny.model_copy(update={"training": tiny.training.model_copy(update={"sgd_learning_rate": 1e30})})
     account = run_study(wild, tmp_path, figures=True, workers=2, progress=quiet())
