@@ -101,7 +101,7 @@ def test_every_picture_is_there_described_and_small():
 
 
 def test_every_page_can_be_reached():
-    listed = re.findall(r"[\w/]+\.md", str(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]))
+    listed = re.findall(r"[\w/-]+\.md", str(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]))
     assert sorted(listed) == sorted(named(page) for page in PAGES)
 
 
