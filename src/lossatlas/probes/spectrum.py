@@ -31,9 +31,9 @@ def spectrum(
     Block Lanczos with full re-orthogonalisation on Hessian-vector products by double backpropagation
     (`krylov.extremal_eigenpairs`); eigenvalues are algebraic (the largest are not those of largest magnitude). They are
     called converged when every residual ‖Hv − λv‖ is at most `tol` times the largest |λ|: each then has an eigenvalue
-    within its residual, an isolated one within residual² / gap. Of several that lie closer than `tol` one can be missing
-    from the list (docs/howto/spectrum.md has how often). The trace is the sum of the eigenvalues found and an estimate on the
-    rest with `samples` Rademacher vectors (Hutchinson), with its standard error.
+    within its residual, an isolated one within residual² / gap. Of several that lie closer than `tol` one can be
+    missing from the list (docs/howto/spectrum.md has how often). The trace is the sum of the eigenvalues found and an
+    estimate on the rest with `samples` Rademacher vectors (Hutchinson), with its standard error.
 
     Costs `products` Hessian-vector products, those with the smallest one and the trace included. For a float32 loss of
     over 1,000 parameters they are done in float32 as far as that goes (`mixed`), the samples of a large network's trace
