@@ -73,9 +73,9 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
         matrix = dense_hessian(loss, loss.theta).double()
         exact = torch.linalg.eigvalsh((matrix + matrix.T) / 2)
         truths = {scale: Truth(exact, scale) for scale in ("log", "linear")}
-        found = [ours(**DEFAULTS, seed=seed) for seed in range(SEEDS)]
-        errors = median_errors([outcome.value for outcome in found], truths)
-        defaults = {**DEFAULTS, "products": found[0].count, **errors, "reached": True}  # by what is to be reached
+        answers = [ours(**DEFAULTS, seed=seed) for seed in range(SEEDS)]
+        errors = median_errors([answer.value for answer in answers], truths)
+        defaults = {**DEFAULTS, "products": answers[0].count, **errors, "reached": True}  # by what is to be reached
         theirs = equal_error(pyhessian, THEIR_STEPS, truths, defaults["log"], effort.pool)
         again = [eigenthings(theirs["draws"], theirs["steps"], seed).value for seed in range(SEEDS)]
         return {

@@ -68,8 +68,9 @@ def _overview(compared: Sequence[Key], found: Mapping[str, Records], links: Sequ
             rows.append([TABLES[key[0]].title, key[1], tools[0] if len(tools) == 1 else "", *cells])
     alt = "Bars: how many times longer the fastest other tool takes, by kind of work, network and machine"
     text = (
-        "Times ours, on each machine; an empty place was not measured there. Where the fastest tool is not the same on "
-        f"all, it stands beside its time. Errors, evaluations, memory and versions: {', '.join(links)}."
+        "Times ours, on each machine; an empty place was not measured there, or no other tool was as good. Where the "
+        "fastest tool is not the same on all, it stands beside its time. Errors, evaluations, memory and versions: "
+        f"{', '.join(links)}."
     )
     table = _table(["work", "network", "fastest other tool", *found], rows)
     parts = [HEAD.format(repeats=repeats), f"![{alt}](images/benchmarks.png)\n", _wrapped(text) + "\n", f"{table}\n"]

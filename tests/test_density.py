@@ -160,6 +160,9 @@ def test_draws_in_several_groups_are_the_same(monkeypatch):
     two = of(MATRIX, draws=7, steps=9)
     assert torch.allclose(one.nodes, two.nodes, atol=1e-10)
     # Node by node the weights may differ: of two nodes that nearly coincide, only the sum is determined.
+    for power in range(8):
+        moments = [(quadrature.weights * quadrature.nodes**power).sum(-1) for quadrature in (one, two)]
+        assert torch.allclose(*moments, rtol=1e-10, atol=1e-10)
     first, second = broaden(one), broaden(two)
     assert torch.allclose(first.axis, second.axis)
     assert torch.allclose(first.density, second.density, rtol=1e-7, atol=1e-9 * float(first.density.max()))
