@@ -320,6 +320,28 @@ def test_products_too_rough_are_not_believed():
     assert pairs.products > sum(calls)
 
 
+@pytest.mark.parametrize(("noise", "fewer"), [(1e-4, True), (1e-2, False)])
+def test_exact_products_start_from_all_that_rough_ones_found_where_it_is_nearly_right(noise, fewer):
+    """One step with each vector is enough then; from a mixture, as after rougher products, it takes more."""
+    spectrum = [*np.geomspace(20, 0.5, 12), *np.linspace(-1, 0.4, 300)]
+    matrix, off = rotated(spectrum), 20 * noise * rotated(np.linspace(-1, 1, 312), 3)
+    for number in range(3):
+        calls = []
+        pairs = extremal_eigenpairs(
+            lambda rows, calls=calls: calls.append(len(rows)) or rows @ matrix, 312, largest=10, smallest=1,
+            generator=seed(number), tol=1e-4, rough=lambda rows: rows.double() @ (matrix + off),
+        )  # fmt: skip
+        assert pairs.converged
+        assert calls[:2] == ([3, 11] if fewer else [3, 2])
+        assert (len(calls) == 2) == fewer
+        values = np.linalg.eigvalsh(matrix.numpy())
+        assert np.allclose(pairs.largest, values[::-1][:10], rtol=0, atol=1e-5)  # r² / gap
+        assert np.allclose(pairs.smallest, values[0], rtol=0, atol=2e-3)
+        v = torch.cat([pairs.largest_vectors, pairs.smallest_vectors])
+        true = (v @ matrix - torch.cat([pairs.largest, pairs.smallest])[:, None] * v).norm(dim=1)
+        assert true.max() <= 1e-4 * 20
+
+
 @pytest.mark.parametrize("largest", [1, 2, 4])
 @pytest.mark.parametrize("rank", [1, 85])
 def test_what_rough_products_are_off_is_in_the_residuals(largest, rank):

@@ -17,6 +17,7 @@ Product = Callable[[Tensor], Tensor]
 BASIS_BYTES = 2**31  # of the basis before a restart: 16,000 rows of 2x100, 64 of 4 million parameters in float64
 
 CHECKS = 3  # mixtures of the vectors found by rough products that are multiplied exactly
+NEARLY = 10  # times the tolerance: if rough images are off by no more, exact products start from all vectors found
 
 # Of the largest |λ|: what remains of a product after orthogonalisation is rounding below this.
 NEGLIGIBLE = {torch.float64: 1e-13, torch.float32: 1e-6}
@@ -70,7 +71,8 @@ def extremal_eigenpairs(
         rough: the same product in single precision, and cheaper. The steps are done with it and a basis in float32,
             to 0.8 of the tolerance; then `product` says how far off its images of the vectors found are, from three
             random mixtures of them (`_Search.compared`). That is part of every residual, and where they do not meet
-            `tol` any more, `product` searches from there.
+            `tol` any more, `product` searches from there: from all the vectors found, where they were off by little,
+            which is mostly enough after one step; else from a mixture of them, since a wide block is slow to grow.
         dtype: of the basis, and so of the vectors, which are float32 where `rough` was enough; float32 halves the
             memory where the products are no finer.
         block: vectors at the start. 2 costs about a fifth more products than 1, which would need a second run to
@@ -92,18 +94,27 @@ def extremal_eigenpairs(
     if max_products < wanted:
         raise ValueError(f"max_products is {max_products}: {wanted} eigenvalues take at least as many")
     spent = 0
+    start = None if initial is None else _mixed(initial, generator)
     if rough is not None and max_products >= 3 * wanted:
-        search = _Search(rough, size, largest, smallest, block, generator, initial, device, torch.float32)
+        search = _Search(rough, size, largest, smallest, block, generator, start, device, torch.float32)
         search.run(0.8 * tol, max_products - 2 * wanted)
         off, checks = search.compared(product, dtype)
         spent = search.products + checks
         pairs = search.pairs(tol, spent, off)
         if pairs.converged or not search.settled:
             return pairs
-        initial = torch.cat([pairs.largest_vectors, pairs.smallest_vectors])
-    search = _Search(product, size, largest, smallest, block, generator, initial, device, dtype)
+        start = torch.cat([pairs.largest_vectors, pairs.smallest_vectors])
+        if off > NEARLY * tol * search.scale:
+            start = _mixed(start, generator)
+    search = _Search(product, size, largest, smallest, block, generator, start, device, dtype)
     search.run(tol, max_products - spent)
     return search.pairs(tol, spent + search.products)
+
+
+def _mixed(rows: Tensor, generator: torch.Generator) -> Tensor:
+    """One random mixture of the rows, `(1, P)`."""
+    weights = torch.randn(1, len(rows), generator=generator, dtype=torch.float64)
+    return weights.to(rows) @ rows
 
 
 class _Search:
@@ -115,11 +126,11 @@ class _Search:
 
     def __init__(
         self, product: Product, size: int, largest: int, smallest: int, block: int, generator: torch.Generator,
-        initial: Tensor | None, device: torch.device | str, dtype: torch.dtype,
+        start: Tensor | None, device: torch.device | str, dtype: torch.dtype,
     ) -> None:  # fmt: skip
         self.product, self.size, self.generator = product, size, generator
         self.largest, self.smallest, self.wanted = largest, smallest, largest + smallest
-        self.block = min(block if initial is None else max(block, 2), size)
+        self.block = min(block if start is None else max(block, 2, len(start)), size)
         room = BASIS_BYTES // (size * dtype.itemsize)
         least = self.wanted + 2 * self.block + 4  # with fewer a restart would throw away what was just found
         self.limit = min(size, 2 * self.wanted + 60, max(room, least))  # rows done before a restart
@@ -132,9 +143,8 @@ class _Search:
         self.negligible = NEGLIGIBLE[dtype]
         self.settled = False
         self.scale = 0.0  # the largest |Ritz value|
-        if initial is not None:
-            mixture = torch.randn(1, len(initial), generator=generator, dtype=torch.float64)
-            self._append(mixture.to(self.basis) @ initial.to(self.basis))
+        if start is not None:
+            self._append(start.to(self.basis))
         self._add_random(self.block - self.known)
 
     def run(self, tol: float, max_products: int) -> None:
