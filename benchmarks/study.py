@@ -49,12 +49,19 @@ def exactly(study: Study) -> Study:
     return study.model_copy(update={"probes": probes.model_copy(update=exact)})
 
 
+def of_largest(study: Study) -> Study:
+    """The same study of its largest architecture, which stands last, with one activation."""
+    one = {"architectures": study.model.architectures[-1:], "activations": study.model.activations[:1]}
+    return study.model_copy(update={"model": study.model.model_copy(update=one)})
+
+
 def tools(case: str, setting: Setting) -> dict[str, Tool]:
     study = study_of(setting)
     part = "" if setting.effort.whole else "seed 0 of each configuration, scaled up to all"
-    dense = {} if setting.effort.quick else {EXACT: Tool(lambda: ours(exactly(study)), rival=False, once=True)}
+    exact = Tool(lambda: ours(exactly(study)), rival=False, once=True, weigh=lambda: ours(of_largest(exactly(study))))
+    dense = {} if setting.effort.quick else {EXACT: exact}
     return {
-        OURS: Tool(lambda: ours(study)),
+        OURS: Tool(lambda: ours(study), weigh=lambda: ours(of_largest(study))),
         **dense,
         PLAIN: Tool(lambda: plain(study, setting.effort.whole), part, once=True, weigh=lambda: plain_of_one(study)),
     }

@@ -13,7 +13,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from benchmarks import all_tables, density, figure, growth, machine, page, surface, timing, training
+from benchmarks import all_tables, density, figure, growth, machine, page, run, surface, timing, training
 from benchmarks.all_tables import TABLES
 from benchmarks.memory import held, peak
 from benchmarks.networks import RECIPES, load
@@ -115,6 +115,14 @@ def test_the_cheapest_draws_that_reach_an_error_are_found():
     cheap = density.equal_error(run, (1, 3), truths, 0.6, 400)
     assert cheap["steps"] == 1
     assert pools == [(400, 1), (2 * (cheap["products"] // 3), 3)]  # twice as many as could be cheaper
+
+
+def test_the_density_of_a_convolutional_network_is_that_of_its_first_256_examples(tmp_path: Path):
+    setting = Setting(replace(QUICK, examples=300, epochs=1), tmp_path, tmp_path)
+    whole, part = setting.problem("ResNet"), density.problem_of("ResNet", setting)
+    assert torch.equal(part.inputs, whole.inputs[:256])
+    assert torch.equal(part.targets, whole.targets[:256])
+    assert density.problem_of("1x50", setting).inputs.shape == setting.problem("1x50").inputs.shape == (300, 2)
 
 
 def test_a_density_far_off_has_an_error_of_two():
@@ -222,6 +230,29 @@ def test_what_was_found_is_not_looked_for_again(tmp_path: Path):
     assert setting.remembered("some/thing", lambda: {"x": 1.5}) == {"x": 1.5}
     assert setting.remembered("some/thing", lambda: pytest.fail("measured again")) == {"x": 1.5}
     assert setting.kept("some/thing") == {"x": 1.5}
+
+
+def test_results_go_to_the_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any):
+    """The command itself, with a table that takes no time: measured once, said to be missing elsewhere, on a page."""
+    calls: list[str] = []
+
+    def measure(table: Any, case: str, setting: Setting) -> dict[str, Any]:
+        calls.append(case)
+        rows = [row("lossatlas", [1.0], rival=False), row("other", [4.0])]
+        return {"table": table.name, "case": case, "label": case, "rows": rows}
+
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setattr(run, "measure", measure)
+    monkeypatch.setattr(machine, "name", lambda: "Some (Fine) Machine")
+    for _ in range(2):
+        run.main(["--quick", "--only", "density"])
+    assert calls == ["1x50"]
+    out = tmp_path / "dist" / "benchmarks"
+    assert (out / "results" / "some-fine-machine" / "density" / "1x50.json").is_file()
+    assert "4.0 (4.0 to 4.0)" in (out / "benchmarks" / "some-fine-machine.md").read_text()
+    assert "not measured yet: surface 1x50, eigenvalues 1x50, training 1x50, study moons" in capsys.readouterr().out
+    run.main(["--quick", "--only", "density", "--again"])
+    assert calls == ["1x50", "1x50"]
 
 
 def test_the_operations_of_training_are_those_of_its_matrix_products():
