@@ -26,9 +26,9 @@ GAP = 0.5  # bars
 
 
 def fastest_rival(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The row of the other tool that took the least time for an answer as good as was asked for."""
-    rivals = [row for row in record["rows"] if row["rival"]]
-    return min(rivals, key=lambda row: min(row["seconds"]), default=None)
+    """The row of the other tool with the smallest ratio, by the median, for an answer as good as was asked for."""
+    rivals, ours = [row for row in record["rows"] if row["rival"]], record["rows"][0]["seconds"]
+    return min(rivals, key=lambda row: ratios(row["seconds"], ours)[0], default=None)
 
 
 def rivals_of(key: Key, found: Mapping[str, Records]) -> dict[str, dict[str, Any]]:

@@ -111,7 +111,8 @@ TABLE = Table(
         "`lossatlas run moons --no-figures`, from the command to the tables on the disk, in one worker process per "
         "core, against `benchmarks/plain_study.py`: the same trainings, lines, planes, spectra, perturbations and "
         "paths of both splits with the same sizes, one network after the other with torch's default threads, every "
-        "point of a plane measured, the spectra by ARPACK in float64 on a kept graph, nothing written."
+        "point of a plane measured, the spectra by ARPACK in float64 on a kept graph, nothing written. Memory "
+        "of lossatlas is that of the largest process in a study of the largest networks alone, with one activation."
     ),
     columns={},
     cases=cases,

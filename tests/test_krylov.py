@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from lossatlas import krylov
 from lossatlas.krylov import _Search, extremal_eigenpairs
 from lossatlas.trace import trace
 
@@ -320,26 +321,60 @@ def test_products_too_rough_are_not_believed():
     assert pairs.products > sum(calls)
 
 
-@pytest.mark.parametrize(("noise", "fewer"), [(1e-4, True), (1e-2, False)])
-def test_exact_products_start_from_all_that_rough_ones_found_where_it_is_nearly_right(noise, fewer):
-    """One step with each vector is enough then; from a mixture, as after rougher products, it takes more."""
-    spectrum = [*np.geomspace(20, 0.5, 12), *np.linspace(-1, 0.4, 300)]
-    matrix, off = rotated(spectrum), 20 * noise * rotated(np.linspace(-1, 1, 312), 3)
-    for number in range(3):
-        calls = []
-        pairs = extremal_eigenpairs(
-            lambda rows, calls=calls: calls.append(len(rows)) or rows @ matrix, 312, largest=10, smallest=1,
-            generator=seed(number), tol=1e-4, rough=lambda rows: rows.double() @ (matrix + off),
-        )  # fmt: skip
-        assert pairs.converged
-        assert calls[:2] == ([3, 11] if fewer else [3, 2])
-        assert (len(calls) == 2) == fewer
-        values = np.linalg.eigvalsh(matrix.numpy())
-        assert np.allclose(pairs.largest, values[::-1][:10], rtol=0, atol=1e-5)  # r² / gap
-        assert np.allclose(pairs.smallest, values[0], rtol=0, atol=2e-3)
-        v = torch.cat([pairs.largest_vectors, pairs.smallest_vectors])
-        true = (v @ matrix - torch.cat([pairs.largest, pairs.smallest])[:, None] * v).norm(dim=1)
-        assert true.max() <= 1e-4 * 20
+def searched_on(matrix, off, number=0, **options):
+    """Ten largest and the smallest to 1e-4, where the rough product is another one; rows of each exact product."""
+    calls = []
+    pairs = extremal_eigenpairs(
+        lambda rows: calls.append(len(rows)) or rows @ matrix, len(matrix), largest=10, smallest=1,
+        generator=seed(number), tol=1e-4, rough=lambda rows: rows.double() @ (matrix + off), **options,
+    )  # fmt: skip
+    assert pairs.converged
+    vectors = torch.cat([pairs.largest_vectors, pairs.smallest_vectors])
+    values = torch.cat([pairs.largest, pairs.smallest])
+    assert (vectors @ matrix - values[:, None] * vectors).norm(dim=1).max() <= 1.01e-4 * matrix.norm(2)
+    return pairs, calls
+
+
+DECAY = [*np.geomspace(20, 0.5, 12), *np.linspace(-1, 0.4, 300), -3.0]
+
+
+def off_by(noise):
+    return 20 * noise * rotated(np.linspace(-1, 1, len(DECAY)), 3)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_exact_products_go_on_from_all_that_rough_ones_found(number, monkeypatch):
+    """One step with each vector is enough where they are nearly right; a mixture of them takes more products."""
+    matrix = rotated(DECAY)
+    pairs, calls = searched_on(matrix, off_by(1e-4), number)
+    assert calls == [3, 11]
+    assert np.allclose(pairs.largest, sorted(DECAY)[:-11:-1], rtol=0, atol=1e-5)  # r² / gap
+    assert float(pairs.smallest) == pytest.approx(-3, abs=1e-5)
+    monkeypatch.setattr(krylov, "BASIS_BYTES", 58 * len(DECAY) * 8)  # no room for a block of all, see below
+    assert sum(searched_on(matrix, off_by(1e-4), number)[1]) > sum(calls) + 5
+
+
+def test_exact_products_go_on_from_a_mixture_of_vectors_that_are_far_off():
+    """All that may have changed places would be a block that is slow to grow."""
+    assert searched_on(rotated(DECAY), off_by(1e-2))[1][:2] == [3, 2]
+
+
+def test_a_wide_block_does_not_outgrow_the_memory_of_a_basis(monkeypatch):
+    for rows, width in ((58, 2), (59, 11)):  # 11 + 2 · 11 + 4 before a restart, 2 · 11 beside them
+        monkeypatch.setattr(krylov, "BASIS_BYTES", rows * len(DECAY) * 8)
+        assert searched_on(rotated(DECAY), off_by(1e-4))[1][1] == width
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_an_eigenvalue_that_rough_products_put_behind_the_last_wanted_one_is_found(number):
+    """The tenth and the eleventh, apart by three tolerances, have changed places."""
+    tenth = 4.0
+    diagonal = torch.tensor([*np.geomspace(20, 5, 9), tenth, tenth - 3e-4 * 20, -3, *np.linspace(-1, 0.4, 300)])
+    swap = torch.zeros_like(diagonal)
+    swap[9], swap[10] = -2e-4 * 20, 2e-4 * 20
+    pairs, calls = searched_on(torch.diag(diagonal), torch.diag(swap), number)
+    assert calls[1] == 12
+    assert float(pairs.largest[9]) == pytest.approx(tenth, abs=1e-4 * 20)
 
 
 @pytest.mark.parametrize("largest", [1, 2, 4])

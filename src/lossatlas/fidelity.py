@@ -40,7 +40,10 @@ def eased(losses: Mapping[str, Loss]) -> bool:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor has instructions for products in bfloat16, and torch a way to ask for them."""
+    """Whether the processor has AMX, which does products in bfloat16, and torch a way to ask for them.
+
+    With AVX-512's own instructions for bfloat16 products came out as in float32, and not faster.
+    """
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in older versions
     return bool(capabilities.get("amx_bf16")) and product_settings() is not None
 

@@ -17,7 +17,6 @@ Product = Callable[[Tensor], Tensor]
 BASIS_BYTES = 2**31  # of the basis before a restart: 16,000 rows of 2x100, 64 of 4 million parameters in float64
 
 CHECKS = 3  # mixtures of the vectors found by rough products that are multiplied exactly
-NEARLY = 10  # times the tolerance: if rough images are off by no more, exact products start from all vectors found
 
 # Of the largest |λ|: what remains of a product after orthogonalisation is rounding below this.
 NEGLIGIBLE = {torch.float64: 1e-13, torch.float32: 1e-6}
@@ -71,8 +70,7 @@ def extremal_eigenpairs(
         rough: the same product in single precision, and cheaper. The steps are done with it and a basis in float32,
             to 0.8 of the tolerance; then `product` says how far off its images of the vectors found are, from three
             random mixtures of them (`_Search.compared`). That is part of every residual, and where they do not meet
-            `tol` any more, `product` searches from there: from all the vectors found, where they were off by little,
-            which is mostly enough after one step; else from a mixture of them, since a wide block is slow to grow.
+            `tol` any more, `product` searches from there (`_Search.onward`).
         dtype: of the basis, and so of the vectors, which are float32 where `rough` was enough; float32 halves the
             memory where the products are no finer.
         block: vectors at the start. 2 costs about a fifth more products than 1, which would need a second run to
@@ -103,9 +101,8 @@ def extremal_eigenpairs(
         pairs = search.pairs(tol, spent, off)
         if pairs.converged or not search.settled:
             return pairs
-        start = torch.cat([pairs.largest_vectors, pairs.smallest_vectors])
-        if off > NEARLY * tol * search.scale:
-            start = _mixed(start, generator)
+        start = search.onward(off, dtype)
+        del search, pairs  # one basis at a time
     search = _Search(product, size, largest, smallest, block, generator, start, device, dtype)
     search.run(tol, max_products - spent)
     return search.pairs(tol, spent + search.products)
@@ -117,10 +114,21 @@ def _mixed(rows: Tensor, generator: torch.Generator) -> Tensor:
     return weights.to(rows) @ rows
 
 
+def _room(size: int, dtype: torch.dtype) -> int:
+    """Rows of a basis of `BASIS_BYTES`."""
+    return BASIS_BYTES // (size * dtype.itemsize)
+
+
+def _least(wanted: int, block: int) -> int:
+    """Rows before a restart, with fewer of which it would throw away what was just found."""
+    return wanted + 2 * block + 4
+
+
 class _Search:
     """A growing orthonormal basis V: the images of its first `done` rows are known, the other rows are pending.
 
-    The block is what is pending. `projected` holds V A Vᵀ where one side is done, and the images have no part outside
+    `start` are rows to begin with, of any length and dtype; with fewer than `block` random ones are added. The block
+    is what is pending. `projected` holds V A Vᵀ where one side is done, and the images have no part outside
     the basis: so the residual of a Ritz vector is the norm of its coefficients on the pending rows.
     """
 
@@ -131,9 +139,9 @@ class _Search:
         self.product, self.size, self.generator = product, size, generator
         self.largest, self.smallest, self.wanted = largest, smallest, largest + smallest
         self.block = min(block if start is None else max(block, 2, len(start)), size)
-        room = BASIS_BYTES // (size * dtype.itemsize)
-        least = self.wanted + 2 * self.block + 4  # with fewer a restart would throw away what was just found
-        self.limit = min(size, 2 * self.wanted + 60, max(room, least))  # rows done before a restart
+        least = _least(self.wanted, self.block)
+        enough = max(2 * self.wanted + 60, least)
+        self.limit = min(size, enough, max(_room(size, dtype), least))  # rows done before a restart
         ends = 2 if largest and smallest else 1
         self.spare = max(1, min(10, (self.limit - least) // (2 * ends)))  # kept at a restart beside what is wanted
         self.basis = torch.empty(self.limit + 2 * self.block, size, dtype=dtype, device=device)
@@ -205,6 +213,27 @@ class _Search:
         known = (weights * values).to(vectors) @ vectors + (weights @ outside.T).to(vectors) @ pending
         deviations = images - known.double()
         return math.sqrt(scale * float(deviations.square().sum())), len(weights)
+
+    def onward(self, off: float, dtype: torch.dtype) -> Tensor:
+        """Rows from which to search on with better products, those of this search having been `off` by so much.
+
+        All wanted Ritz vectors and those whose values come as near to the last wanted one as twice `off`, which may
+        have changed places with it: one step with each is mostly enough. Where these are more than a quarter more than
+        wanted, the block would be slow to grow, and a basis with it in `dtype` may take more than `BASIS_BYTES`: then
+        one mixture of the wanted vectors.
+        """
+        values, places, _ = self.picked()
+        near = torch.zeros(self.done, dtype=torch.bool)
+        near[places] = True
+        if self.largest:
+            near |= self.values >= values[self.largest - 1] - 2 * off
+        if self.smallest:
+            near |= self.values <= values[-1] + 2 * off
+        count = int(near.sum())
+        fits = _least(self.wanted, count) + 2 * count <= _room(self.size, dtype)
+        if count <= 1.25 * self.wanted and fits:
+            return self._rotate(self.rotation[:, near])
+        return _mixed(self._rotate(self.rotation[:, places]), self.generator)
 
     def _rotate(self, rotation: Tensor) -> Tensor:
         return rotation.T.to(self.basis) @ self.basis[: self.done]

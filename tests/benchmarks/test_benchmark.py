@@ -233,7 +233,7 @@ def test_what_was_found_is_not_looked_for_again(tmp_path: Path):
 
 
 def test_results_go_to_the_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any):
-    """The command itself, with a table that takes no time: measured once, said to be missing elsewhere, on a page."""
+    """The command itself, with a table that takes no time; the page says that the other tables are missing."""
     calls: list[str] = []
 
     def measure(table: Any, case: str, setting: Setting) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def spectrum(
 
     Costs `products` Hessian-vector products, those with the smallest one and the trace included. For a float32 loss of
     over 1,000 parameters they are done in float32 as far as that goes (`mixed`), the samples of a large network's trace
-    in bfloat16 where the processor has it. Products in `dtype` with three mixtures of the vectors found then say how
+    in bfloat16 where the processor has AMX. Products in `dtype` with three mixtures of the vectors found then say how
     far off those in float32 were, which is part of every residual, and the search goes on in `dtype` if that does not
     meet `tol`; the trace is checked with one of its samples.
 
