@@ -163,9 +163,10 @@ def _ratio(others: list[float], ours: list[float]) -> str:
 def _short(value: float) -> str:
     """Two digits, three from 100 on.
 
-    >>> _short(0.4567), _short(7.891), _short(45.6), _short(123.4)
-    ('0.46', '7.9', '46', '123')
+    >>> _short(0.4567), _short(7.891), _short(9.96), _short(45.6), _short(123.4)
+    ('0.46', '7.9', '10', '46', '123')
     """
+    value = float(f"{value:.2g}") if value < 100 else value
     return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 

@@ -57,12 +57,12 @@ def of_largest(study: Study) -> Study:
 
 def tools(case: str, setting: Setting) -> dict[str, Tool]:
     study = study_of(setting)
-    part = "" if setting.effort.whole else "seed 0 of each configuration, scaled up to all"
-    exact = Tool(lambda: ours(exactly(study)), rival=False, once=True, weigh=lambda: ours(of_largest(exactly(study))))
-    dense = {} if setting.effort.quick else {EXACT: exact}
+    part = "once" if setting.effort.whole else "seed 0 of each configuration, scaled up to all, once"
+    dense = exactly(study)
+    exact = Tool(lambda: ours(dense), "once", rival=False, once=True, weigh=lambda: ours(of_largest(dense)))
     return {
         OURS: Tool(lambda: ours(study), weigh=lambda: ours(of_largest(study))),
-        **dense,
+        **({} if setting.effort.quick else {EXACT: exact}),
         PLAIN: Tool(lambda: plain(study, setting.effort.whole), part, once=True, weigh=lambda: plain_of_one(study)),
     }
 

@@ -321,12 +321,12 @@ def test_products_too_rough_are_not_believed():
     assert pairs.products > sum(calls)
 
 
-def searched_on(matrix, off, number=0, **options):
+def searched_on(matrix, off, number=0):
     """Ten largest and the smallest to 1e-4, where the rough product is another one; rows of each exact product."""
     calls = []
     pairs = extremal_eigenpairs(
         lambda rows: calls.append(len(rows)) or rows @ matrix, len(matrix), largest=10, smallest=1,
-        generator=seed(number), tol=1e-4, rough=lambda rows: rows.double() @ (matrix + off), **options,
+        generator=seed(number), tol=1e-4, rough=lambda rows: rows.double() @ (matrix + off),
     )  # fmt: skip
     assert pairs.converged
     vectors = torch.cat([pairs.largest_vectors, pairs.smallest_vectors])

@@ -224,7 +224,6 @@ class _Search:
         """
         values, places, _ = self.picked()
         near = torch.zeros(self.done, dtype=torch.bool)
-        near[places] = True
         if self.largest:
             near |= self.values >= values[self.largest - 1] - 2 * off
         if self.smallest:
