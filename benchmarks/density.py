@@ -17,9 +17,9 @@ from benchmarks.peers import Nodes
 from benchmarks.setting import Setting
 from benchmarks.table import Table, Values
 from benchmarks.timing import Outcome, Timed, Tool
-from lossatlas.curvature import Hessian, dense_hessian
-from lossatlas.density import quadrature
-from lossatlas.krylov import extremal_eigenpairs
+from lossatlas.numerics.lanczos import extremal_eigenpairs
+from lossatlas.numerics.quadrature import quadrature
+from lossatlas.operators.hessian import Hessian, dense_hessian
 
 # The defaults of lossatlas.spectral_density, of which these are the parts.
 DEFAULTS = {"draws": 5, "steps": 80}

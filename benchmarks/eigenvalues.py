@@ -15,8 +15,8 @@ from benchmarks.peers import Pairs
 from benchmarks.setting import Setting
 from benchmarks.table import Table, Values
 from benchmarks.timing import Outcome, Timed, Tool
-from lossatlas.curvature import Hessian
-from lossatlas.krylov import extremal_eigenpairs
+from lossatlas.numerics.lanczos import extremal_eigenpairs
+from lossatlas.operators.hessian import Hessian
 
 TOL = 1e-3  # of the largest |λ|: for residuals, and for errors, since with small residuals one can still be missing
 PATIENCE = 60.0  # seconds of a try after which no more expensive one is made

@@ -14,12 +14,12 @@ import lossatlas
 from benchmarks.networks import CRITERION, moons, train
 from benchmarks.setting import Setting
 from lossatlas import Loss
-from lossatlas.curvature import Hessian
-from lossatlas.krylov import extremal_eigenpairs
+from lossatlas.numerics.lanczos import extremal_eigenpairs
+from lossatlas.operators.hessian import Hessian
 from lossatlas.study.config import load_study
 from lossatlas.study.datasets import make_task
 from lossatlas.study.models import build
-from lossatlas.study.trainer import train_group
+from lossatlas.study.training.ensemble import train_group
 
 REPEATS = 3  # of which the fastest counts
 ENOUGH = 20.0  # seconds, after which no further repeat is made

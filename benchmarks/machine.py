@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import peers
 from benchmarks.timing import gemm_peak
-from lossatlas.study.workers import available_cores
+from lossatlas.hardware import available_cores
 
 
 def describe() -> dict[str, Any]:

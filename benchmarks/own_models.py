@@ -37,10 +37,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 import lossatlas as la
-from lossatlas.curvature import Hessian
-from lossatlas.directions import principal_directions, random_directions
 from lossatlas.files import read_json, write_json
-from lossatlas.probes.block_spectrum import layers
+from lossatlas.operators.hessian import Hessian
+from lossatlas.parameters.directions import random_directions
+from lossatlas.parameters.subspaces import principal_directions
+from lossatlas.probes.curvature.block_spectrum import layers
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit in a dependency of curvlinops

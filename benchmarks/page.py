@@ -13,8 +13,8 @@ from benchmarks.figure import rivals_of, save_figure
 from benchmarks.setting import Setting
 from benchmarks.table import Table
 from benchmarks.timing import ratios
-from lossatlas.figures.style import number
 from lossatlas.files import read_json, write_text
+from lossatlas.numbers import number
 
 HEAD = """# Benchmarks
 

@@ -14,12 +14,12 @@ from benchmarks import plain_study
 from benchmarks.setting import Setting
 from benchmarks.table import Table, Values
 from benchmarks.timing import Outcome, Timed, Tool
-from lossatlas.progress import Progress
+from lossatlas.execution.progress import Progress
+from lossatlas.hardware import available_cores
 from lossatlas.study.config import Study, load_study
 from lossatlas.study.datasets import make_task
 from lossatlas.study.models import build
 from lossatlas.study.run import run_study
-from lossatlas.study.workers import available_cores
 
 OURS, EXACT, PLAIN = "lossatlas run moons", "lossatlas run moons, exact surfaces", "plain loop"
 

@@ -15,8 +15,8 @@ from benchmarks.networks import Problem
 from benchmarks.setting import Setting
 from benchmarks.table import Table, Values
 from benchmarks.timing import Outcome, Timed, Tool
-from lossatlas.directions import random_directions
-from lossatlas.paths import Affine
+from lossatlas.parameters.curves import Affine
+from lossatlas.parameters.directions import random_directions
 
 OURS, EXACT = "lossatlas", "lossatlas, exact=True"
 LOSS_LANDSCAPES, LANDSCAPER = "loss-landscapes", "landscaper"

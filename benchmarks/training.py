@@ -14,12 +14,15 @@ from benchmarks.plain_study import begin
 from benchmarks.setting import Setting
 from benchmarks.table import Table, Values
 from benchmarks.timing import Outcome, Timed, Tool
-from lossatlas.progress import Progress
+from lossatlas.execution.jobs import Job
+from lossatlas.execution.processes import run_jobs, start_workers
+from lossatlas.execution.progress import Progress
+from lossatlas.hardware import available_cores
 from lossatlas.random_streams import stream
-from lossatlas.study.config import Run, Study, load_study, parse_architecture
+from lossatlas.study.config import Run, Study, load_study
 from lossatlas.study.datasets import Task, make_task
-from lossatlas.study.trainer import train_group
-from lossatlas.study.workers import Job, available_cores, run_jobs, start_workers
+from lossatlas.study.models import parse_architecture
+from lossatlas.study.training.ensemble import train_group
 
 GROUP, WORKERS, ONE_BY_ONE = "lossatlas, one group", "lossatlas, groups in workers", "one by one"
 MOONS = "all 90 of moons"

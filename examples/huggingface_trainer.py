@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
 import lossatlas as la
-from lossatlas.integrations.huggingface import RecorderCallback
+from lossatlas.training.huggingface import RecorderCallback
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "gallery")
 folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lossatlas as la
-from lossatlas.integrations.lightning import RecorderCallback
+from lossatlas.training.lightning import RecorderCallback
 
 
 class Classifier(lightning.LightningModule):

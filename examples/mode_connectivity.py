@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import lossatlas as la
-from lossatlas.alignment import align
+from lossatlas.alignment.weight_matching import align
 
 pixels, labels = load_digits(return_X_y=True)
 x, y = torch.tensor(pixels, dtype=torch.float32) / 16, torch.tensor(labels)

@@ -27,15 +27,15 @@ from lossatlas import (
     slice_by_weight_decay,
     spectral_density,
     spectrum,
-    toys,
     trajectory_plane,
 )
 from lossatlas.figures.plot import DRAW, PLANES
-from lossatlas.imports import read_loss_landscape
-from lossatlas.probes.block_spectrum import block_spectrum
-from lossatlas.probes.eigenvector_plane import eigenvector_plane
-from lossatlas.probes.model_plane import model_plane
-from lossatlas.results import load
+from lossatlas.loss import toys
+from lossatlas.probes.curvature.block_spectrum import block_spectrum
+from lossatlas.probes.slices.eigenvector_plane import eigenvector_plane
+from lossatlas.probes.slices.model_plane import model_plane
+from lossatlas.results.loss_landscape import read_loss_landscape
+from lossatlas.results.storage import load
 
 
 @pytest.fixture(autouse=True)

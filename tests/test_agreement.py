@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import lossatlas as la
 from benchmarks.own_models import Lstm, Transformer, resnet
-from lossatlas.curvature import Hessian
+from lossatlas.operators.hessian import Hessian
 
 EXAMPLES, BATCH = 60, 25  # batches of 25, 25 and 10
 EPOCHS = 40

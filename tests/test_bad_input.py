@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lossatlas import interpolate, spectrum
-from lossatlas.loss import Loss
+from lossatlas.loss.loss import Loss
 
 X, Y = torch.ones(3, 2), torch.zeros(3, dtype=torch.int64)
 CRITERION = nn.CrossEntropyLoss()

@@ -11,13 +11,23 @@ import numpy as np
 import pytest
 import torch
 
-from lossatlas import alignment, check, criteria, curvature, density, directions, krylov, loss, results, trace
+from lossatlas import check
+from lossatlas.alignment import weight_matching as alignment
 from lossatlas.check import CHECKS, Check, describe, run_checks
 from lossatlas.errors import InputError
-from lossatlas.loss import Loss
-from lossatlas.paths import Affine
-from lossatlas.probes import slices, spectrum
-from lossatlas.stacked import Stacked
+from lossatlas.loss import criteria, loss
+from lossatlas.loss.evaluation import Stacked
+from lossatlas.loss.loss import Loss
+from lossatlas.numerics import lanczos as krylov
+from lossatlas.numerics import quadrature as density
+from lossatlas.numerics import trace
+from lossatlas.operators import hessian as curvature
+from lossatlas.parameters import directions, subspaces
+from lossatlas.parameters.curves import Affine
+from lossatlas.probes.curvature import spectrum
+from lossatlas.probes.slices import random_line as slices
+from lossatlas.probes.slices import random_plane
+from lossatlas.results import storage as results
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -45,12 +55,12 @@ def orthogonalization_that_forgets_to_divide_by_the_norm(patch):
     def orthogonalize(layout, drawn):
         return torch.stack([drawn[0], drawn[1] - (drawn[0] @ drawn[1]) * drawn[0]])
 
-    for module in (slices, directions):
+    for module in (random_plane, subspaces):
         patch.setattr(module, "orthogonalize_by_tensor", orthogonalize)
 
 
 def a_cosine_of_vectors_that_are_no_unit_vectors(patch):
-    patch.setattr(slices, "cosine", lambda a, b: float(a @ b))
+    patch.setattr(random_plane, "cosine", lambda a, b: float(a @ b))
 
 
 def one_norm_for_a_whole_layer(patch):

@@ -22,15 +22,16 @@ from lossatlas import (
     random_line,
     random_plane,
     spectrum,
-    toys,
     trajectory_plane,
-)  # fmt: skip
-from lossatlas.curvature import Hessian, dense_hessian, scaled
-from lossatlas.directions import cosine, random_directions
-from lossatlas.loss import Loss
-from lossatlas.parameters import Layout
-from lossatlas.paths import Affine, grid
-from lossatlas.surface import sample
+)
+from lossatlas.loss import toys
+from lossatlas.loss.loss import Loss
+from lossatlas.operators.hessian import Hessian, dense_hessian, scaled
+from lossatlas.parameters.curves import Affine, grid
+from lossatlas.parameters.directions import random_directions
+from lossatlas.parameters.layout import Layout
+from lossatlas.parameters.subspaces import cosine
+from lossatlas.probes.sampling import sample
 from tests.conftest import seeded
 from tests.networks import build
 

@@ -1,24 +1,27 @@
 """lossatlas: measure, draw and compare the loss landscapes of neural networks."""
 
 from lossatlas import accessor as accessor  # registers `result.atlas`
-from lossatlas.exports import export
-from lossatlas.imports import read_loss_landscape
-from lossatlas.loss import Loss, accuracy
+from lossatlas.loss.loss import Loss, accuracy
 from lossatlas.model_report.problem import Problem
-from lossatlas.parameters import Layout
-from lossatlas.probes.block_spectrum import block_spectrum
-from lossatlas.probes.connectivity import linear_connectivity
-from lossatlas.probes.density import spectral_density
-from lossatlas.probes.eigenvector_plane import eigenvector_plane
-from lossatlas.probes.interpolation import interpolate
-from lossatlas.probes.model_plane import model_plane
-from lossatlas.probes.regularization import interpolate_by_weight_decay, slice_by_weight_decay
-from lossatlas.probes.sharpness import epsilon_sharpness
-from lossatlas.probes.slices import random_line, random_plane
-from lossatlas.probes.spectrum import spectrum
-from lossatlas.probes.trajectory_plane import trajectory_plane
-from lossatlas.recorder import Recorder, read_checkpoints
-from lossatlas.results import load, save
+from lossatlas.parameters.layout import Layout
+from lossatlas.probes.connectivity.linear_connectivity import linear_connectivity
+from lossatlas.probes.curvature.block_spectrum import block_spectrum
+from lossatlas.probes.curvature.spectral_density import spectral_density
+from lossatlas.probes.curvature.spectrum import spectrum
+from lossatlas.probes.sharpness.epsilon_sharpness import epsilon_sharpness
+from lossatlas.probes.slices.eigenvector_plane import eigenvector_plane
+from lossatlas.probes.slices.interpolate import interpolate
+from lossatlas.probes.slices.interpolate_by_weight_decay import interpolate_by_weight_decay
+from lossatlas.probes.slices.model_plane import model_plane
+from lossatlas.probes.slices.random_line import random_line
+from lossatlas.probes.slices.random_plane import random_plane
+from lossatlas.probes.slices.slice_by_weight_decay import slice_by_weight_decay
+from lossatlas.probes.slices.trajectory_plane import trajectory_plane
+from lossatlas.results.export import export
+from lossatlas.results.loss_landscape import read_loss_landscape
+from lossatlas.results.storage import load, save
+from lossatlas.training.checkpoints import read_checkpoints
+from lossatlas.training.recorder import Recorder
 
 __all__ = [
     "Layout",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from lossatlas import exports, results
+from lossatlas.results import export as exports
+from lossatlas.results import storage as results
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -43,7 +44,7 @@ class Atlas:
         return surface(self._result, variable=variable, split=split)
 
     def save(self, path: str | Path) -> None:
-        """Write the whole result as netCDF; `lossatlas.results.load` reads it."""
+        """Write the whole result as netCDF; `lossatlas.results.storage.load` reads it."""
         results.save(self._result, Path(path))
 
     def export(
@@ -55,5 +56,5 @@ class Atlas:
         log: bool = False,
         height: float | None = 0.5,
     ) -> None:
-        """Write one split for other programs: .vti, .vtp, .obj, .stl or .npz; see `lossatlas.exports.export`."""
+        """Write one split for other programs: .vti, .vtp, .obj, .stl or .npz; see `lossatlas.results.export.export`."""
         exports.export(self._result, path, variable=variable, split=split, log=log, height=height)

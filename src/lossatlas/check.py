@@ -21,17 +21,21 @@ import xarray as xr
 from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
 
-from lossatlas import alignment, directions, krylov, results
-from lossatlas.curvature import Hessian, dense_hessian, scaled
+from lossatlas.alignment import weight_matching as alignment
 from lossatlas.errors import InputError
-from lossatlas.loss import Loss
-from lossatlas.module_state import untouched_randomness
-from lossatlas.paths import Affine, grid
-from lossatlas.probes.density import spectral_density
-from lossatlas.probes.sharpness import epsilon_sharpness
-from lossatlas.probes.slices import random_line, random_plane
-from lossatlas.probes.spectrum import spectrum
-from lossatlas.surface import sample
+from lossatlas.loss.functional_module import untouched_randomness
+from lossatlas.loss.loss import Loss
+from lossatlas.numerics import lanczos as krylov
+from lossatlas.operators.hessian import Hessian, dense_hessian, scaled
+from lossatlas.parameters import directions, subspaces
+from lossatlas.parameters.curves import Affine, grid
+from lossatlas.probes.curvature.spectral_density import spectral_density
+from lossatlas.probes.curvature.spectrum import spectrum
+from lossatlas.probes.sampling import sample
+from lossatlas.probes.sharpness.epsilon_sharpness import epsilon_sharpness
+from lossatlas.probes.slices.random_line import random_line
+from lossatlas.probes.slices.random_plane import random_plane
+from lossatlas.results import storage as results
 
 Precision = Literal["float32", "float64"]
 Activation = Callable[[Tensor], Tensor]
@@ -195,7 +199,7 @@ def _cells(case: Case) -> Measured:
     """A square plane and an oblong one: a transposed square is an ordinary picture, a transposed oblong is not."""
     loss, theta = case.loss(), case.on_device(case.theta)
     drawn = directions.random_directions(loss.layout, theta, 2, generator=seed(3))
-    drawn = directions.orthogonalize_by_tensor(loss.layout, drawn)
+    drawn = subspaces.orthogonalize_by_tensor(loss.layout, drawn)
     alpha, beta = torch.tensor([-0.5, 0.0, 0.2]).double(), torch.linspace(-1, 0.5, 5, dtype=torch.float64)
     square = random_plane(loss, theta, generator=seed(3), steps=5)
     axes = {"alpha": alpha.numpy(), "beta": beta.numpy()}

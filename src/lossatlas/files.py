@@ -11,13 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-from safetensors.torch import save
-from torch import Tensor
-
-from lossatlas import results
 from lossatlas.errors import InputError
-from lossatlas.parameters import Layout
 
 TEMPORARY = ".partial"
 NOT_FINITE = ("nan", "inf", "-inf")
@@ -63,15 +57,6 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) 
     write_text(path, text.getvalue())
 
 
-def write_result(path: Path, result: xr.Dataset) -> None:
-    write_bytes(path, results.to_netcdf(result))
-
-
-def write_theta(path: Path, layout: Layout, theta: Tensor) -> None:
-    """θ as named tensors: `torch`'s own `load_state_dict(load_file(path))` reads it."""
-    write_bytes(path, save({name: tensor.contiguous() for name, tensor in layout.unflatten(theta).items()}))
-
-
 def read_json(path: Path) -> Any:
     """InputError, one line, when the file is missing or no JSON."""
     try:
@@ -79,16 +64,6 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: run the same command again, it makes what is missing") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(damaged(path, str(error))) from error
-
-
-def read_result(path: Path) -> xr.Dataset:
-    """A result from a netCDF or JSON file; InputError, one line, when it is missing or damaged."""
-    try:
-        return results.from_json(read_json(path)) if path.suffix == ".json" else results.load(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: run the same command again, it makes what is missing") from error
-    except (ValueError, KeyError, TypeError) as error:
         raise InputError(damaged(path, str(error))) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import torch
 
@@ -16,3 +17,12 @@ def key(*parts: object) -> int:
 def stream(*parts: object) -> torch.Generator:
     """A CPU generator for one purpose, such as `stream(seed, "initialization")`."""
     return torch.Generator().manual_seed(key(*parts))
+
+
+def check_generator(generator: Any) -> None:
+    """Say so where a seed, or nothing, stands for a generator."""
+    if not isinstance(generator, torch.Generator):
+        raise ValueError(
+            f"the generator is a {type(generator).__name__}: wanted a torch.Generator on the CPU, "
+            "torch.Generator().manual_seed(0)"
+        )

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from benchmarks import plain_study
 from lossatlas import interpolate, linear_connectivity
-from lossatlas.curvature import dense_hessian
-from lossatlas.directions import principal_directions
-from lossatlas.loss import Loss
+from lossatlas.loss.loss import Loss
+from lossatlas.operators.hessian import dense_hessian
+from lossatlas.parameters.subspaces import principal_directions
 from lossatlas.study.config import Run, Study, load_study
 from lossatlas.study.datasets import Task, make_task
 from lossatlas.study.models import build
-from lossatlas.study.trainer import losses_of, train_group
+from lossatlas.study.training.ensemble import losses_of, train_group
 
 
 @pytest.fixture(scope="module")

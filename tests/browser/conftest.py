@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from lossatlas.study.analysis.tables import write_tables
 from lossatlas.study.report.content import build_report
-from lossatlas.study.report.html import write_html
+from lossatlas.study.site.write import write_html
 from lossatlas.study.store import Store, open_store
-from lossatlas.study.tables import write_tables
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [

@@ -8,7 +8,7 @@ import pytest
 
 from lossatlas.cli import main
 from lossatlas.figures.interactive import MOST_NODES, surface_data, surface_figure
-from lossatlas.files import read_result
+from lossatlas.results.storage import read_result
 
 from ..model_report.conftest import COARSE, PROBLEM
 

@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Page
 
 from lossatlas.figures.interactive import MOST_NODES, surface_data, surface_figure
-from lossatlas.files import read_result
-from lossatlas.study.report.html_site import PLANES, slug
+from lossatlas.results.storage import read_result
+from lossatlas.study.site.site import PLANES, slug
 
 from .conftest import address
 

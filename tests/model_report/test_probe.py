@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from lossatlas.cli import main
-from lossatlas.files import read_json, read_result
+from lossatlas.files import read_json
 from lossatlas.model_report import measure as measuring
 from lossatlas.model_report.folder import Folder
 from lossatlas.model_report.measurements import Subject, measurements
 from lossatlas.model_report.problem import load_problem
 from lossatlas.model_report.settings import PROBES, Settings
 from lossatlas.random_streams import stream
+from lossatlas.results.storage import read_result
 
 from .conftest import COARSE, PROBLEM
 

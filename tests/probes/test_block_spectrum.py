@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from lossatlas import toys
-from lossatlas.curvature import dense_hessian
-from lossatlas.loss import Loss
-from lossatlas.probes.block_spectrum import block_spectrum, layers
+from lossatlas.loss import toys
+from lossatlas.loss.loss import Loss
+from lossatlas.operators.hessian import dense_hessian
+from lossatlas.probes.curvature.block_spectrum import block_spectrum, layers
 from tests.conftest import seeded
 from tests.networks import build, ragged
 

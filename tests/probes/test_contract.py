@@ -14,8 +14,8 @@ import xarray as xr
 from torch import Tensor, nn
 
 import lossatlas
-from lossatlas import loss as loss_module
-from lossatlas.loss import Loss, accuracy
+from lossatlas.loss import loss as loss_module
+from lossatlas.loss.loss import Loss, accuracy
 from tests.conftest import seeded
 
 
@@ -305,7 +305,7 @@ def test_a_result_names_its_probe(losses, path):
 
 
 def test_results_survive_the_disk(case, losses, path, tmp_path):
-    from lossatlas.results import load, save
+    from lossatlas.results.storage import load, save
 
     result = run(case, losses, path)
     save(result, tmp_path / "result.nc")

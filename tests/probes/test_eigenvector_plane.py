@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, hessian
 
-from lossatlas import eigenvector_plane, toys
-from lossatlas.loss import Loss
+from lossatlas import eigenvector_plane
+from lossatlas.loss import toys
+from lossatlas.loss.loss import Loss
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch.func.jvp's decompositions
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from lossatlas import model_plane, toys
+from lossatlas import model_plane
+from lossatlas.loss import toys
 
 TRIANGLE = torch.tensor([[0.0, 0.0], [5.0, 0.0], [2.0, 4.0]], dtype=torch.float64)
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from lossatlas import interpolate, interpolate_by_weight_decay, random_plane, slice_by_weight_decay, toys
-from lossatlas.directions import orthogonalize, random_directions
-from lossatlas.loss import Loss
+from lossatlas import interpolate, interpolate_by_weight_decay, random_plane, slice_by_weight_decay
+from lossatlas.loss import toys
+from lossatlas.loss.loss import Loss
+from lossatlas.parameters.directions import random_directions
+from lossatlas.parameters.subspaces import orthogonalize
 
 A = torch.tensor([[2.0, 1.0, 0.0], [1.0, -3.0, 0.5], [0.0, 0.5, 1.0]], dtype=torch.float64)
 STARTS = torch.tensor([[1.0, -0.5, 0.3], [0.2, 0.7, -1.0]], dtype=torch.float64)

@@ -6,9 +6,11 @@ import torch
 import xarray as xr
 from torch import nn
 
-from lossatlas import accuracy, load, random_line, random_plane, save, toys
-from lossatlas.directions import orthogonalize, random_directions
-from lossatlas.loss import Loss
+from lossatlas import accuracy, load, random_line, random_plane, save
+from lossatlas.loss import toys
+from lossatlas.loss.loss import Loss
+from lossatlas.parameters.directions import random_directions
+from lossatlas.parameters.subspaces import orthogonalize
 
 A = torch.tensor([[2.0, 1.0, 0.0], [1.0, -3.0, 0.5], [0.0, 0.5, 1.0]], dtype=torch.float64)
 THETA = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)

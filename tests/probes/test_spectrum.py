@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.func import functional_call, hessian
 
-from lossatlas import spectrum, toys
-from lossatlas.loss import Loss
+from lossatlas import spectrum
+from lossatlas.loss import toys
+from lossatlas.loss.loss import Loss
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch.func.jvp's decompositions
 
@@ -101,7 +102,7 @@ def test_a_float32_loss_is_measured_in_float64(moons):
 
 
 def test_products_are_those_used_in_all(monkeypatch):
-    from lossatlas.probes import spectrum as module
+    from lossatlas.probes.curvature import spectrum as module
 
     rows = []
 
@@ -149,7 +150,7 @@ def test_each_split_has_its_own(generator):
 
 def test_single_precision_first_and_its_answer_checked_in_double(monkeypatch):
     """A float32 network of over 1,000 parameters: most products in float32, every number as good as in float64."""
-    from lossatlas.probes import spectrum as module
+    from lossatlas.probes.curvature import spectrum as module
 
     rows = {torch.float32: 0, torch.float64: 0}
 
@@ -178,16 +179,16 @@ def test_single_precision_first_and_its_answer_checked_in_double(monkeypatch):
 
 
 def test_only_the_samples_of_the_trace_take_bfloat16_products(monkeypatch):
-    from lossatlas import fidelity
-    from lossatlas.probes import spectrum as module
+    from lossatlas import hardware
+    from lossatlas.probes.curvature import spectrum as module
 
-    monkeypatch.setattr(fidelity, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(fidelity, "BFLOAT16_WORTH", 0)
+    monkeypatch.setattr(hardware, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(hardware, "BFLOAT16_WORTH", 0)
     seen = []
 
     class Watched(module.Hessian):
         def __call__(self, vectors):
-            seen.extend([(self._loss.dtype, fidelity.product_settings().fp32_precision)] * len(vectors))
+            seen.extend([(self._loss.dtype, hardware.product_settings().fp32_precision)] * len(vectors))
             return super().__call__(vectors)
 
     monkeypatch.setattr(module, "Hessian", Watched)
@@ -196,11 +197,11 @@ def test_only_the_samples_of_the_trace_take_bfloat16_products(monkeypatch):
         network = nn.Sequential(nn.Linear(2, 400), nn.Tanh(), nn.Linear(400, 2))
     x = torch.randn(60, 2, generator=seed(1))
     loss = Loss.of(network, (x, (x[:, 0] > 0).long()), nn.CrossEntropyLoss())
-    before = fidelity.product_settings().fp32_precision
+    before = hardware.product_settings().fp32_precision
     result = spectrum(loss, loss.theta, k=3, samples=7, generator=seed())
     coarse = [dtype for dtype, precision in seen if precision == "bf16"]
     assert coarse == [torch.float32] * 7
-    assert fidelity.product_settings().fp32_precision == before
+    assert hardware.product_settings().fp32_precision == before
     assert sum(dtype is torch.float32 for dtype, _ in seen) == int(result.rough_products)
     assert [dtype for dtype, _ in seen].count(torch.float64) == 3 + 1
     assert int(result.products) == len(seen)

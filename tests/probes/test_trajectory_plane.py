@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lossatlas import toys, trajectory_plane
-from lossatlas.directions import principal_directions
+from lossatlas import trajectory_plane
+from lossatlas.loss import toys
+from lossatlas.parameters.subspaces import principal_directions
 
 COORDINATES = torch.tensor([[4.0, 1.0], [3.0, 2.5], [1.5, 2.0], [0.5, -0.5], [0.0, 0.0]], dtype=torch.float64)
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lossatlas.study.contrasts import Sample
-from lossatlas.study.measures import CONFIGURATION, with_shape
+from lossatlas.study.analysis.contrasts import Sample
+from lossatlas.study.analysis.runs import CONFIGURATION, with_shape
 
 DEFAULTS: dict[str, list[Any]] = {
     "dataset": ["moons"], "architecture": ["2x100"], "activation": ["relu"], "optimizer": ["adam"],

@@ -1,7 +1,8 @@
 import pytest
 
 from lossatlas.errors import InputError
-from lossatlas.study.config import Run, Study, load_study, parse_architecture, shipped_studies
+from lossatlas.study.config import Run, Study, load_study, shipped_studies
+from lossatlas.study.models import parse_architecture
 
 
 def test_the_moons_study_is_the_matrix_of_the_seed_report():

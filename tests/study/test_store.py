@@ -11,12 +11,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lossatlas.errors import InputError
-from lossatlas.files import read_json, read_result, write_result, write_theta
-from lossatlas.parameters import Layout
+from lossatlas.files import read_json
+from lossatlas.parameters.layout import Layout
+from lossatlas.results.storage import read_result, write_result
 from lossatlas.study import store as store_module
 from lossatlas.study.config import Run, Study
 from lossatlas.study.store import Store, claim, open_store
-from lossatlas.study.train import train_runs, versions
+from lossatlas.study.training.stage import train_runs, versions
+from lossatlas.training.checkpoints import write_theta
 
 STUDY = Study.model_validate(
     {

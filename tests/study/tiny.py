@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from lossatlas.progress import Progress
+from lossatlas.execution.progress import Progress
 from lossatlas.study.config import Study, load_study
 from lossatlas.study.run import run_study
 from lossatlas.study.store import Store, open_store

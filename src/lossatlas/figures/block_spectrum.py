@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from lossatlas.figures import style
+from lossatlas.numbers import superscript
 
 DECADES = 4  # shown at most on either side of zero; what is nearer to it is drawn on a linear scale
 APART = 0.26  # between two splits, in rows
@@ -143,7 +144,7 @@ def _label_decades(ax: Axes, lowest: int, top: int, sides: Sequence[bool]) -> No
     powers = range(top, lowest, -step)
     ticks = {0.0: "0"}
     for sign, there in zip((-1, 1), sides, strict=True):
-        ticks |= {sign * 10.0**p: f"{'−' if sign < 0 else ''}10{style.superscript(p)}" for p in powers if there}
+        ticks |= {sign * 10.0**p: f"{'−' if sign < 0 else ''}10{superscript(p)}" for p in powers if there}
     ax.xaxis.set_major_locator(FixedLocator(list(ticks)))
     ax.xaxis.set_major_formatter(FixedFormatter(list(ticks.values())))
     ax.xaxis.set_minor_locator(NullLocator())

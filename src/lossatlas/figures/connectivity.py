@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lossatlas.figures import style
+from lossatlas.figures.curves import curve_page, draw_curves
+from lossatlas.numbers import number
 
 LINESTYLES = ("-", "--", ":", "-.")  # as trained, aligned, anything more
 
@@ -31,9 +33,9 @@ def draw_connectivity(
     labels = {}
     for split, part in style.splits(result).items():
         words = ", ".join(word for word in (split, name) if word)
-        barrier = f"barrier {style.number(float(part.barrier), 2)}" if variable == "loss" else ""
+        barrier = f"barrier {number(float(part.barrier), 2)}" if variable == "loss" else ""
         labels[split] = ": ".join(word for word in (words, barrier) if word)
-    style.draw_curves(result, ax, variable=variable, linestyle=linestyle, labels=labels, log=log)
+    draw_curves(result, ax, variable=variable, linestyle=linestyle, labels=labels, log=log)
     ax.set_xlabel("position α between the two solutions")
     return ax
 
@@ -48,7 +50,7 @@ def pages(results: Mapping[str, xr.Dataset], title: str) -> Iterator[tuple[str, 
     for variable in ("loss", *style.metrics(first)):
         every = np.concatenate([result[variable].values.ravel() for result in results.values()])
         log = variable == "loss" and style.wants_log(every)
-        with style.curve_page(title, legend_rows=rows) as (figure, ax):
+        with curve_page(title, legend_rows=rows) as (figure, ax):
             for linestyle, (name, result) in zip(LINESTYLES, results.items(), strict=False):
                 draw_connectivity(result, ax, variable=variable, name=name, linestyle=linestyle, log=log)
             style.say_if_empty(ax, every)

@@ -11,6 +11,7 @@ from matplotlib.patheffects import withStroke
 from mpl_toolkits.mplot3d import Axes3D
 
 from lossatlas.figures import planes, style
+from lossatlas.numbers import number
 
 NAMES = {
     "largest": "largest\neigenvalue, ",
@@ -41,7 +42,7 @@ def draw_eigenvector_plane(
     ax.plot(0, 0, "+", color="black", markersize=6, markeredgewidth=1)
     ax.set_aspect("equal")
     first, second = (
-        f"eigenvector of the {NAMES[str(end)]}{style.number(value)}"
+        f"eigenvector of the {NAMES[str(end)]}{number(value)}"
         for end, value in zip(result.direction.values, result.eigenvalues.values, strict=True)
     )
     ax.set_xlabel(f"α: {first}")
@@ -59,7 +60,7 @@ def draw_eigenvector_surface(
 ) -> Axes3D:
     """One split's loss, or metric, over the plane as a surface."""
     planes.draw_surface(result, ax, variable=variable, split=split, scale=scale)
-    one, two = map(style.number, result.eigenvalues.values)
+    one, two = map(number, result.eigenvalues.values)
     ax.set_xlabel(f"α (λ = {one})")
     ax.set_ylabel(f"β (λ = {two})")
     return ax

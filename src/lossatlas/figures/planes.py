@@ -18,6 +18,7 @@ from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from lossatlas.figures import style
+from lossatlas.numbers import number
 
 LEVELS = 20  # filled bands, about; every fourth edge is drawn as a line
 ROUND = [1, 2, 5, 10]  # steps between ticks
@@ -245,7 +246,7 @@ def contour_page(
 def _doubt(result: xr.Dataset, variable: str) -> str:
     """How far a metric may be off between the nodes that were measured: it may have steps, so that may be far."""
     error = float(result[f"{variable}_error"].max()) if f"{variable}_error" in result else 0.0
-    return f" (± {style.number(error, 1)} where interpolated)" if variable != "loss" and error > 0 else ""
+    return f" (± {number(error, 1)} where interpolated)" if variable != "loss" and error > 0 else ""
 
 
 def surface_page(

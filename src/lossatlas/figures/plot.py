@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from lossatlas.figures import planes, style
 from lossatlas.figures.block_spectrum import draw_block_eigenvalues
 from lossatlas.figures.connectivity import draw_connectivity
+from lossatlas.figures.curves import draw_curves
 from lossatlas.figures.eigenvector_plane import draw_eigenvector_plane
 from lossatlas.figures.interpolation import draw_interpolation
 from lossatlas.figures.model_plane import draw_model_plane
@@ -36,7 +37,7 @@ CURVES: dict[str, Callable[..., Axes]] = {
     "random_line": draw_line,
     "interpolate": draw_interpolation,
     "linear_connectivity": draw_connectivity,
-    "loss_landscape_line": style.draw_curves,
+    "loss_landscape_line": draw_curves,
 }
 FAMILIES: dict[str, Callable[..., Axes]] = {"interpolate_by_weight_decay": draw_interpolations}  # lines of one split
 OTHERS: dict[str, Callable[..., Axes]] = {

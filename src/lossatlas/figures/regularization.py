@@ -14,7 +14,9 @@ from matplotlib.ticker import FixedFormatter, FixedLocator
 from mpl_toolkits.mplot3d import Axes3D
 
 from lossatlas.figures import planes, style
+from lossatlas.figures.curves import draw_curves
 from lossatlas.figures.slices import draw_plane, draw_plane_surface
+from lossatlas.numbers import number, superscript
 
 ORDER = "plasma"  # colours of the weight decays; the loss has another map
 LIGHTEST = 0.82  # of that map, on white paper
@@ -37,7 +39,7 @@ def draw_interpolations(
     colors = _colors(part)
     for index, (color, width) in enumerate(zip(colors, np.linspace(2.8, 1.2, len(colors)), strict=True)):
         line = part.isel(weight_decay=index)
-        style.draw_curves(line, ax, variable=variable, labels={"": _named(float(line.weight_decay))}, log=log)
+        draw_curves(line, ax, variable=variable, labels={"": _named(float(line.weight_decay))}, log=log)
         ax.lines[-1].set(color=color, linewidth=width)  # thinner ones on top: lines that coincide all show
     style.say_if_empty(ax, part[variable].values)
     ax.set_xlabel("position α from initial (0) to final weights (1)")
@@ -150,7 +152,7 @@ def _as_panels(result: xr.Dataset) -> xr.Dataset:
     """
     ((split, one),) = style.splits(result).items()
     names = [
-        f"{_named(value)},  ‖d‖ = {style.number(float(length))} ‖θ‖"
+        f"{_named(value)},  ‖d‖ = {number(float(length))} ‖θ‖"
         for value, length in zip(one.weight_decay.values, one.relative_length.values, strict=True)
     ]
     panels = one[["loss"]].drop_vars("split", errors="ignore").rename(weight_decay="split").assign_coords(split=names)
@@ -187,4 +189,4 @@ def _power(value: float) -> str:
     digits, power = f"{float(mantissa):g}", int(exponent)
     if value == 0 or power == 0:
         return digits
-    return ("" if digits == "1" else f"{digits} × ") + f"10{style.superscript(power)}"
+    return ("" if digits == "1" else f"{digits} × ") + f"10{superscript(power)}"

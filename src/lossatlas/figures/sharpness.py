@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lossatlas.figures import style
+from lossatlas.figures.curves import curve_page
+from lossatlas.numbers import number
 
 BINS = 30
 
@@ -31,7 +33,7 @@ def draw_sharpness(result: xr.Dataset, ax: Axes) -> Axes:
         finite = values[np.isfinite(values)]
         ax.hist(finite, edges.tolist(), histtype="stepfilled", facecolor=(color, 0.3), edgecolor=color, linewidth=1)
         maximum = float(part.maximum)
-        label = f"maximum {style.number(maximum)}"
+        label = f"maximum {number(maximum)}"
         if len(finite) < len(values):
             label += f" ({len(values) - len(finite)} of {len(values)} draws)"
         ax.plot([], [], color=color, linestyle="--", linewidth=1.2, label=f"{split}: {label}" if split else label)
@@ -50,7 +52,7 @@ def draw_sharpness(result: xr.Dataset, ax: Axes) -> Axes:
 
 def pages(result: xr.Dataset, title: str) -> Iterator[tuple[str, Figure]]:
     """`sharpness_hist.png`."""
-    with style.curve_page(title, legend_rows=len(style.splits(result)), label_rows=2) as (figure, ax):
+    with curve_page(title, legend_rows=len(style.splits(result)), label_rows=2) as (figure, ax):
         draw_sharpness(result, ax)
         style.legend_above(ax, columns=1)
     yield "sharpness_hist.png", figure

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 
 from lossatlas.figures import planes, style
+from lossatlas.figures.curves import curve_page, draw_curves
 
 QUANTILES = (0.16, 0.84)  # of the band over several draws: one standard deviation of a Gaussian
 FEW = 10  # draws below which the band is their range
@@ -27,7 +28,7 @@ def draw_line(result: xr.Dataset, ax: Axes, *, variable: str = "loss") -> Axes:
     if several:
         _draw_band(result, ax, variable)
     else:
-        style.draw_curves(result, ax, variable=variable)
+        draw_curves(result, ax, variable=variable)
     style.say_if_empty(ax, result[variable].values)
     ax.axvline(0, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
     ax.set_xlabel(f"position α along the random direction{'s' if several else ''}")
@@ -42,7 +43,7 @@ def _draw_band(result: xr.Dataset, ax: Axes, variable: str) -> None:
     if "measured" in median:
         median["measured"] = median.measured.all("draw")
     names = list(style.splits(result))
-    style.draw_curves(
+    draw_curves(
         median, ax, variable=variable, log=variable == "loss" and style.wants_log(result[variable].values),
         labels={name: f"{name}{': ' if name else ''}median and {band} of {draws} draws" for name in names},
     )  # fmt: skip
@@ -98,7 +99,7 @@ def pages(result: xr.Dataset, title: str) -> Iterator[tuple[str, Figure]]:
         return
     several = "draw" in result.loss.dims
     for variable in ("loss", *style.metrics(result)):
-        with style.curve_page(title, legend_rows=len(style.splits(result)) if several else 1) as (figure, ax):
+        with curve_page(title, legend_rows=len(style.splits(result)) if several else 1) as (figure, ax):
             draw_line(result, ax, variable=variable)
             style.legend_above(ax, columns=1 if several else 2)
         yield f"slice1d_{variable}.png", figure

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from lossatlas.figures import style
+from lossatlas.figures.curves import curve_page
+from lossatlas.numbers import number, superscript, with_error
 
 MAX_TICKS = 12
 LINEAR_BELOW = 1e-4  # of the largest |λ|
@@ -100,7 +102,7 @@ def _label_decades(ax: Axes, low: float, high: float) -> None:
     top = math.floor(math.log10(max(-low, high)))
     powers = range(top, top + round(math.log10(LINEAR_BELOW)), -1)
     places = [sign * 10.0**power for sign in (-1, 1) for power in powers]
-    labels = [f"{'−' if sign < 0 else ''}10{style.superscript(power)}" for sign in (-1, 1) for power in powers]
+    labels = [f"{'−' if sign < 0 else ''}10{superscript(power)}" for sign in (-1, 1) for power in powers]
     shown = [(at, text) for at, text in zip(places, labels, strict=True) if low <= at <= high]
     ax.xaxis.set_major_locator(FixedLocator([0.0, *(at for at, _ in shown)]))
     ax.xaxis.set_major_formatter(FixedFormatter(["0", *(text for _, text in shown)]))
@@ -108,28 +110,28 @@ def _label_decades(ax: Axes, low: float, high: float) -> None:
 
 def density_pages(result: xr.Dataset, title: str) -> Iterator[tuple[str, Figure]]:
     """`hessian_density.png`."""
-    with style.curve_page(title, legend_rows=len(style.splits(result))) as (figure, ax):
+    with curve_page(title, legend_rows=len(style.splits(result))) as (figure, ax):
         draw_density(result, ax)
         style.legend_above(ax, columns=1)
     yield "hessian_density.png", figure
 
 
 def _share(split: str, part: xr.Dataset) -> str:
-    share = style.with_error(100 * float(part.negative), 100 * float(part.negative_error))
+    share = with_error(100 * float(part.negative), 100 * float(part.negative_error))
     text = f"{share} % of all λ below −max |λ| / 1000"
     return f"{split}: {text}" if split else text
 
 
 def pages(result: xr.Dataset, title: str) -> Iterator[tuple[str, Figure]]:
     """`hessian_spectrum.png`."""
-    with style.curve_page(title, legend_rows=len(style.splits(result))) as (figure, ax):
+    with curve_page(title, legend_rows=len(style.splits(result))) as (figure, ax):
         draw_spectrum(result, ax)
         style.legend_above(ax, columns=1)
     yield "hessian_spectrum.png", figure
 
 
 def _summary(split: str, part: xr.Dataset) -> str:
-    trace = style.with_error(float(part.trace), float(part.trace_error))
-    text = f"trace {trace}, smallest λ {style.number(float(part.smallest))}"
+    trace = with_error(float(part.trace), float(part.trace_error))
+    text = f"trace {trace}, smallest λ {number(float(part.smallest))}"
     text += "" if bool(part.converged) else ", not converged"
     return f"{split}: {text}" if split else text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import Formatter
 from mpl_toolkits.mplot3d import Axes3D
+
+from lossatlas.numbers import superscript
 
 # Okabe & Ito 2008: told apart with every kind of colour vision, and in grey by their lightness.
 COLORS = {"train": "#0072B2", "test": "#D55E00", "": "#0072B2"}
@@ -68,14 +70,6 @@ def heading(figure: Figure, title: str) -> Text:
     width, height = figure.get_size_inches()
     size = min(NORMAL, 72 * (width - 0.2) / (0.6 * max(len(title), 1)))  # a letter is about 0.6 of its size wide
     return figure.suptitle(title, fontsize=size, y=1 - 0.08 / height, va="top")
-
-
-@contextmanager
-def curve_page(title: str, *, legend_rows: int = 1, label_rows: int = 1) -> Iterator[tuple[Figure, Axes]]:
-    """A figure with one panel, and room for a legend above it and a label below."""
-    bottom, top = 0.29 + 0.16 * label_rows, 0.34 + 0.17 * legend_rows
-    with canvas(title, width=5.0, height=2.5 + bottom + top, margins=(0.75, 0.15, bottom, top)) as (figure, (ax,)):
-        yield figure, ax
 
 
 def legend_above(ax: Axes, columns: int) -> None:
@@ -131,39 +125,6 @@ def wants_log(values: np.ndarray, decades: float = DECADES) -> bool:
     return positive.size > 0 and bool(np.log10(positive.max()) - np.log10(positive.min()) > decades)
 
 
-def number(value: float, digits: int = 3) -> str:
-    """A number for a legend: `digits` significant ones, as a power of ten where it is very large or small.
-
-    >>> number(0.04567), number(-1234.0, 2), number(2.5e-7)
-    ('0.0457', '−1200', '2.50 × 10⁻⁷')
-    """
-    if not math.isfinite(value):
-        return "not finite"
-    if value == 0:
-        return "0"
-    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    power = int(exponent)
-    if -4 < power < 5:
-        text = f"{float(f'{mantissa}e{power}'):.{max(digits - 1 - power, 0)}f}"
-    else:
-        text = f"{mantissa} × 10{superscript(power)}"
-    return text.replace("-", "−")
-
-
-def with_error(value: float, error: float) -> str:
-    """A value and its standard error, both rounded to the second digit of the error.
-
-    >>> with_error(12.3456, 0.4567), with_error(1234.5, 67.8)
-    ('12.35 ± 0.46', '1234 ± 68')
-    """
-    if not (math.isfinite(value) and math.isfinite(error)) or error == 0:
-        return f"{number(value)} ± {number(error, 2)}"
-    decimals = max(1 - int(f"{error:e}".split("e")[1]), 0)
-    if decimals > 5 or abs(value) >= 1e6:
-        return f"{number(value)} ± {number(error, 2)}"
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}".replace("-", "−")
-
-
 class PlainFormatter(Formatter):
     """Tick labels with just the digits that tell them apart.
 
@@ -193,11 +154,6 @@ def _short(text: str) -> str:
     return f"{mantissa}e{int(exponent)}" if float(mantissa) else "0"
 
 
-def superscript(power: int) -> str:
-    """An exponent in raised digits: cheaper than mathtext, and searchable in vector output."""
-    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
 def log_ticks(low: float, high: float) -> dict[float, str]:
     """Ticks between two powers of ten, and their labels: whole decades, at most six or so.
 
@@ -223,39 +179,6 @@ def _times(times: int, power: int) -> str:
     if -4 < power < 4:
         return f"{times * 10.0**power:.{max(-power, 0)}f}"
     return f"{times} × 10{superscript(power)}"
-
-
-def draw_curves(
-    result: xr.Dataset,
-    ax: Axes,
-    *,
-    variable: str = "loss",
-    linestyle: str = "-",
-    labels: Mapping[str, str] | None = None,
-    log: bool | None = None,
-) -> Axes:
-    """One quantity over α, a line per split with a dot at every point measured.
-
-    The line is broken where the value is not finite. Unless `log` says, the loss goes on a log axis when it spans
-    over two decades.
-    """
-    values = result[variable]
-    measured = np.flatnonzero(result.measured.values).tolist() if "measured" in result else None
-    others = 0
-    for split, part in splits(result).items():
-        ax.plot(
-            part.alpha.values, np.ma.masked_invalid(part[variable].values), linestyle, marker=".", markersize=3,
-            markevery=measured, linewidth=1.2, color=color(split, others), label=(labels or {}).get(split, split),
-        )  # fmt: skip
-        others += split not in COLORS
-    if (variable == "loss" and wants_log(values.values)) if log is None else log:
-        ax.set_yscale("log", nonpositive="mask")  # a loss of 0 is left out, not clipped to some smallest number
-    elif ax.get_yscale() == "linear":  # the user, or a path drawn before, may want another
-        ax.yaxis.set_major_formatter(PlainFormatter())
-    ax.set_xlabel(label(result.alpha))
-    ax.set_ylabel(label(values))
-    ax.grid(True, color="0.9", linewidth=0.5)
-    return ax
 
 
 def say_if_empty(ax: Axes, values: np.ndarray) -> bool:

@@ -23,12 +23,13 @@ from lossatlas.document.blocks import (
     Table,
     Text,
 )
-from lossatlas.document.numbers import loss_text
-from lossatlas.files import read_json, read_result
+from lossatlas.files import read_json
 from lossatlas.model_report.folder import Folder
 from lossatlas.model_report.meaning import MEANING, TITLES
 from lossatlas.model_report.measurements import Measurement
 from lossatlas.model_report.tell import TELL, Told
+from lossatlas.numbers import loss_text
+from lossatlas.results.storage import read_result
 
 OF_THE_LOSS = {
     "loss": "Loss",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lossatlas.curvature import Hessian
 from lossatlas.model_report.measurements import Measurement, Subject
+from lossatlas.operators.hessian import Hessian
 
 SHORT = 0.05  # seconds: shorter timings are repeated
 MOST = 20  # repetitions

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from lossatlas.errors import InputError
 from lossatlas.files import known_to_json, read_json, write_json
-from lossatlas.loss import Loss
+from lossatlas.loss.functional_module import Norm
+from lossatlas.loss.loss import Loss
 from lossatlas.model_report.measurements import Subject
-from lossatlas.module_state import Norm
 
 
 @dataclass(frozen=True)

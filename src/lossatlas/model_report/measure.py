@@ -10,14 +10,15 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from lossatlas.files import read_json, read_result, write_bytes, write_json, write_result
-from lossatlas.loss import Loss, Points
+from lossatlas.execution.progress import Progress
+from lossatlas.files import read_json, write_bytes, write_json
+from lossatlas.loss.loss import Loss, Points
 from lossatlas.model_report.estimate import Costs
 from lossatlas.model_report.folder import Folder
 from lossatlas.model_report.measurements import Measurement
 from lossatlas.model_report.settings import Settings
-from lossatlas.progress import Progress
 from lossatlas.random_streams import stream
+from lossatlas.results.storage import read_result, write_result
 
 DPI = 200
 

@@ -13,37 +13,25 @@ import xarray as xr
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
-from lossatlas.figures import (
-    block_spectrum as block_figures,
-)
-from lossatlas.figures import (
-    connectivity,
-    interpolation,
-    sharpness,
-    slices,
-)
-from lossatlas.figures import (
-    eigenvector_plane as eigenvector_figures,
-)
-from lossatlas.figures import (
-    model_plane as model_figures,
-)
+from lossatlas.figures import block_spectrum as block_figures
+from lossatlas.figures import connectivity, interpolation, sharpness, slices
+from lossatlas.figures import eigenvector_plane as eigenvector_figures
+from lossatlas.figures import model_plane as model_figures
 from lossatlas.figures import spectrum as spectrum_figures
-from lossatlas.figures import (
-    trajectory_plane as trajectory_figures,
-)
-from lossatlas.loss import Loss
+from lossatlas.figures import trajectory_plane as trajectory_figures
+from lossatlas.loss.loss import Loss
 from lossatlas.model_report.settings import PROBES, Settings
-from lossatlas.probes.block_spectrum import block_spectrum, layers
-from lossatlas.probes.connectivity import linear_connectivity
-from lossatlas.probes.density import spectral_density
-from lossatlas.probes.eigenvector_plane import eigenvector_plane
-from lossatlas.probes.interpolation import interpolate
-from lossatlas.probes.model_plane import model_plane
-from lossatlas.probes.sharpness import epsilon_sharpness
-from lossatlas.probes.slices import random_line, random_plane
-from lossatlas.probes.spectrum import spectrum
-from lossatlas.probes.trajectory_plane import trajectory_plane
+from lossatlas.probes.connectivity.linear_connectivity import linear_connectivity
+from lossatlas.probes.curvature.block_spectrum import block_spectrum, layers
+from lossatlas.probes.curvature.spectral_density import spectral_density
+from lossatlas.probes.curvature.spectrum import spectrum
+from lossatlas.probes.sharpness.epsilon_sharpness import epsilon_sharpness
+from lossatlas.probes.slices.eigenvector_plane import eigenvector_plane
+from lossatlas.probes.slices.interpolate import interpolate
+from lossatlas.probes.slices.model_plane import model_plane
+from lossatlas.probes.slices.random_line import random_line
+from lossatlas.probes.slices.random_plane import random_plane
+from lossatlas.probes.slices.trajectory_plane import trajectory_plane
 
 Pages = Iterator[tuple[str, Figure]]
 

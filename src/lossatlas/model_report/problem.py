@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lossatlas.criteria import Criterion
 from lossatlas.errors import InputError
-from lossatlas.loss import Loss
-from lossatlas.recorder import checkpoint_files, parameter_names
+from lossatlas.loss.criteria import Criterion
+from lossatlas.loss.loss import Loss
+from lossatlas.training.checkpoints import checkpoint_files, parameter_names
 
 Weights = nn.Module | Mapping[str, Tensor] | Tensor | str | Path  # a state dict, θ, or a file of one
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lossatlas.document.numbers import loss_text
+from lossatlas.execution.progress import Progress, duration
 from lossatlas.model_report.estimate import Costs, measure_costs
 from lossatlas.model_report.folder import Folder
 from lossatlas.model_report.measure import TickingLoss, draw, measure, missing
@@ -16,7 +16,7 @@ from lossatlas.model_report.measurements import Measurement, Subject, measuremen
 from lossatlas.model_report.problem import load_problem
 from lossatlas.model_report.settings import Name, Settings
 from lossatlas.model_report.write import write_report
-from lossatlas.progress import Progress, duration
+from lossatlas.numbers import loss_text
 
 
 def probe(

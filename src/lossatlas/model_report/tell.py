@@ -9,9 +9,8 @@ import numpy as np
 import xarray as xr
 
 from lossatlas.document.blocks import Block, Cell, Items, Paragraph, Table
-from lossatlas.document.numbers import MISSING, counted, listed, loss_text, percent_text
-from lossatlas.figures.style import number, with_error
 from lossatlas.model_report.meaning import TITLES
+from lossatlas.numbers import MISSING, counted, listed, loss_text, number, percent_text, with_error
 
 
 @dataclass(frozen=True)

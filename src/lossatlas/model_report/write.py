@@ -11,10 +11,11 @@ from lossatlas.document.html import Links, Writer
 from lossatlas.document.markdown import write_markdown
 from lossatlas.document.pages import ASSETS, environment, write_assets, write_page, write_planes
 from lossatlas.figures import interactive
-from lossatlas.files import read_result, write_text
+from lossatlas.files import write_text
 from lossatlas.model_report.content import build_document
 from lossatlas.model_report.folder import Folder
 from lossatlas.model_report.measurements import Measurement
+from lossatlas.results.storage import read_result
 
 MODEL = "model"  # the key of its surfaces
 NOT_THE_LOSS = ("_accuracy", "_quadratic")

@@ -11,8 +11,8 @@ from rich.table import Table
 from lossatlas.errors import InputError
 from lossatlas.files import read_json
 from lossatlas.study.config import Run
-from lossatlas.study.measure import missing_probes
 from lossatlas.study.store import Store, open_store
+from lossatlas.study.subjects import missing_probes
 
 
 def list_runs(root: Path, console: Console) -> None:

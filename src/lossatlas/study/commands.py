@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from lossatlas.errors import FAILED, FINISHED, InputError
-from lossatlas.progress import Progress, duration
+from lossatlas.execution.progress import Progress, duration
+from lossatlas.hardware import available_cores
 from lossatlas.study import browse
 from lossatlas.study.config import Study, explain, load_study
-from lossatlas.study.draw import PNG, Format
+from lossatlas.study.figures import PNG, Format
 from lossatlas.study.run import Account, report_study, run_study
-from lossatlas.study.workers import available_cores
 
 MOONS = Study()
 Workers = Annotated[int, tyro.conf.arg(help_behavior_hint="(default: one per core)")]

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import re
 import tomllib
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lossatlas.errors import InputError
+from lossatlas.study.models import PRESETS, Activation, Architecture, parse_architecture
 
 Dataset = Literal["moons", "circles", "gaussians", "xor"]
-Activation = Literal["relu", "tanh", "gelu"]
 Optimizer = Literal["sgd", "adam"]
 Probe = Literal["interpolation", "random_slice", "pca", "hessian", "sharpness", "connectivity"]
-
-# Depth x width by name, as the seed study called them.
-PRESETS = {
-    "shallow-small": "1x50",
-    "shallow-wide": "1x500",
-    "medium": "2x100",
-    "deep-small": "4x100",
-    "deep-large": "4x250",
-}
 
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -43,37 +33,6 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]  # results hold them with 32 bits
 Odd = Annotated[int, Field(ge=3)]
-
-
-Kind = Literal["mlp", "conv", "res"]
-
-
-class Architecture(NamedTuple):
-    """What the name of an architecture says: 4x250 a multilayer perceptron of 4 hidden layers of 250 units, conv4x16 a
-    ConvNet of 4 convolutions with 16 channels, res3x64 a residual MLP of 3 blocks of 64 units."""
-
-    kind: Kind
-    depth: int
-    width: int
-
-    def __str__(self) -> str:
-        return f"{'' if self.kind == 'mlp' else self.kind}{self.depth}x{self.width}"
-
-
-def parse_architecture(name: str) -> Architecture:
-    """An architecture by its name or a preset's.
-
-    >>> parse_architecture("deep-large"), str(parse_architecture("res3x64"))
-    (Architecture(kind='mlp', depth=4, width=250), 'res3x64')
-    """
-    matched = re.fullmatch(r"(conv|res)?0*([1-9]\d*)x0*([1-9]\d*)", PRESETS.get(name, name))
-    if not matched:
-        raise ValueError(
-            f"architecture {name!r}: wanted <hidden layers>x<width>, both at least 1, such as 4x250, "
-            f"conv<layers>x<channels>, res<blocks>x<width>, or one of {', '.join(PRESETS)}"
-        )
-    kind, depth, width = matched.groups()
-    return Architecture(cast(Kind, kind or "mlp"), int(depth), int(width))
 
 
 class _Frozen(BaseModel):

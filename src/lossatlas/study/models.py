@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-
-from lossatlas.study.config import Activation, Architecture, parse_architecture
 
 LOGITS = 2
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
@@ -78,3 +78,47 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.inner(x)
+
+
+Activation = Literal["relu", "tanh", "gelu"]
+
+
+# Depth x width by name, as the seed study called them.
+PRESETS = {
+    "shallow-small": "1x50",
+    "shallow-wide": "1x500",
+    "medium": "2x100",
+    "deep-small": "4x100",
+    "deep-large": "4x250",
+}
+
+
+Kind = Literal["mlp", "conv", "res"]
+
+
+class Architecture(NamedTuple):
+    """What the name of an architecture says: 4x250 a multilayer perceptron of 4 hidden layers of 250 units, conv4x16 a
+    ConvNet of 4 convolutions with 16 channels, res3x64 a residual MLP of 3 blocks of 64 units."""
+
+    kind: Kind
+    depth: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{'' if self.kind == 'mlp' else self.kind}{self.depth}x{self.width}"
+
+
+def parse_architecture(name: str) -> Architecture:
+    """An architecture by its name or a preset's.
+
+    >>> parse_architecture("deep-large"), str(parse_architecture("res3x64"))
+    (Architecture(kind='mlp', depth=4, width=250), 'res3x64')
+    """
+    matched = re.fullmatch(r"(conv|res)?0*([1-9]\d*)x0*([1-9]\d*)", PRESETS.get(name, name))
+    if not matched:
+        raise ValueError(
+            f"architecture {name!r}: wanted <hidden layers>x<width>, both at least 1, such as 4x250, "
+            f"conv<layers>x<channels>, res<blocks>x<width>, or one of {', '.join(PRESETS)}"
+        )
+    kind, depth, width = matched.groups()
+    return Architecture(cast(Kind, kind or "mlp"), int(depth), int(width))

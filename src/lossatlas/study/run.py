@@ -12,13 +12,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lossatlas.progress import Progress
-from lossatlas.study import draw, measure, summary, tables
-from lossatlas.study.config import Run, Study, parse_architecture
+from lossatlas.execution.jobs import Job
+from lossatlas.execution.processes import run_jobs, start_workers
+from lossatlas.execution.progress import Progress
+from lossatlas.study import figures as draw
+from lossatlas.study import subjects as measure
+from lossatlas.study.analysis import tables
+from lossatlas.study.config import Run, Study
+from lossatlas.study.models import parse_architecture
+from lossatlas.study.report import summary
 from lossatlas.study.report.write import write_report
 from lossatlas.study.store import Store, claim, open_store
-from lossatlas.study.train import train_runs, versions
-from lossatlas.study.workers import Job, run_jobs, start_workers
+from lossatlas.study.training.stage import train_runs, versions
 
 
 @dataclass

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lossatlas.errors import InputError
 from lossatlas.files import NOT_FINITE, TEMPORARY, damaged, read_json, write_json
-from lossatlas.parameters import Layout
+from lossatlas.parameters.layout import Layout
 from lossatlas.study.config import Run, Study, explain
 
 

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Sequence
 
 from lossatlas.document.blocks import Block, Cell, Paragraph, Reference, Section, Text
-from lossatlas.document.numbers import MISSING, Row, accuracy_text, loss_text, percent_text
-from lossatlas.study.measures import METRICS, SPLITS
+from lossatlas.numbers import MISSING, Row, accuracy_text, loss_text, percent_text
+from lossatlas.study.analysis.runs import METRICS, SPLITS
 from lossatlas.study.report import grids
 from lossatlas.study.report.connectivity import alignment_table, barrier_table
 from lossatlas.study.report.grids import Column, configuration_columns

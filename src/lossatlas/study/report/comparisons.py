@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lossatlas.document.blocks import Block, Paragraph, Reference, Section
-from lossatlas.document.numbers import listed
-from lossatlas.study.config import Kind, Run, parse_architecture
+from lossatlas.numbers import listed
+from lossatlas.study.config import Run
+from lossatlas.study.models import Kind, parse_architecture
 from lossatlas.study.report import grids
 from lossatlas.study.report.grids import TEST_MEANS
 from lossatlas.study.report.levels import mixed

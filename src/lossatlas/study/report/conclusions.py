@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from lossatlas.document.blocks import Block, Items, Paragraph, Reference, Section, Text
-from lossatlas.document.numbers import Row, counted, listed
-from lossatlas.study.contrasts import RESOLUTION
+from lossatlas.numbers import Row, counted, listed
+from lossatlas.study.analysis.contrasts import RESOLUTION
 from lossatlas.study.report.curvature import extremes
 from lossatlas.study.report.levels import FACTORS, calibration, mixed
 from lossatlas.study.report.material import Material

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from lossatlas.document.blocks import Block, Figure, Items, Paragraph, Reference, Section, Text
-from lossatlas.document.numbers import Row, accuracy_text, counted, interval_text, loss_text
+from lossatlas.numbers import Row, accuracy_text, counted, interval_text, loss_text
+from lossatlas.study.analysis.runs import CONFIGURATION, SPLITS
 from lossatlas.study.config import Run
-from lossatlas.study.measures import CONFIGURATION, SPLITS
 from lossatlas.study.report import grids
 from lossatlas.study.report.grids import configuration_columns, configuration_name
 from lossatlas.study.report.material import Material, row_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from lossatlas.document.blocks import Document
-from lossatlas.document.numbers import counted, listed
+from lossatlas.numbers import counted, listed
 from lossatlas.study.report.appendices import appendices
 from lossatlas.study.report.comparisons import architectures, optimizers, other_networks, regularization
 from lossatlas.study.report.conclusions import conclusions, limits

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lossatlas.document.blocks import Block, Items, Paragraph, Section, Text
-from lossatlas.document.numbers import Row, counted, loss_text
+from lossatlas.numbers import Row, counted, loss_text
 from lossatlas.study.report.material import Material
-from lossatlas.study.report.statements import (
-    OUTCOMES,
-    correlation_table,
-    factor_table,
-    findings,
-    findings_table,
-)
+from lossatlas.study.report.statements import OUTCOMES, correlation_table, factor_table, findings, findings_table
 
 
 def hessian(material: Material) -> Section | None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lossatlas.document.blocks import Cell, Table, Text
-from lossatlas.document.numbers import MISSING, Form, Row, accuracy_text, between, interval_text, loss_text
+from lossatlas.numbers import MISSING, Form, Row, accuracy_text, between, interval_text, loss_text
+from lossatlas.study.analysis.runs import CONFIGURATION
 from lossatlas.study.config import Study
-from lossatlas.study.measures import CONFIGURATION
 
 
 @dataclass(frozen=True)

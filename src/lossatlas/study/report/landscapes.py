@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lossatlas.document.blocks import Block, Items, Paragraph, Reference, Section, Text
-from lossatlas.document.numbers import counted, listed, percent_text
-from lossatlas.study.measures import MONOTONE
+from lossatlas.numbers import counted, listed, percent_text
+from lossatlas.study.analysis.runs import MONOTONE
 from lossatlas.study.report.material import Material
 from lossatlas.study.report.statements import findings, findings_table
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lossatlas.document.blocks import Block, Items, Paragraph, Strong, Text
-from lossatlas.document.numbers import Row, counted, loss_text
-from lossatlas.study.measures import with_shape
+from lossatlas.numbers import Row, counted, loss_text
+from lossatlas.study.analysis.bootstrap import unmatched
+from lossatlas.study.analysis.runs import with_shape
 from lossatlas.study.report import grids
 from lossatlas.study.report.grids import TEST_MEANS
 from lossatlas.study.report.material import Material
-from lossatlas.study.statistics import unmatched
 
 FACTORS = ("depth", "width", "activation", "optimizer")
 

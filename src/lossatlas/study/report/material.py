@@ -11,8 +11,9 @@ from typing import Literal
 import pandas as pd
 
 from lossatlas.document.blocks import Block, Cell, Figure, FigureRow, Inline, Link
-from lossatlas.document.numbers import Row
-from lossatlas.study.config import Kind, Run, Study, parse_architecture
+from lossatlas.numbers import Row
+from lossatlas.study.config import Run, Study
+from lossatlas.study.models import Kind, parse_architecture
 from lossatlas.study.report.grids import Column
 from lossatlas.study.store import Store
 

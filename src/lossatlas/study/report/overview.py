@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from lossatlas.document.blocks import Block, Code, Items, Link, Paragraph, Reference, Section, Text
-from lossatlas.document.numbers import (
-    Row,
-    accuracy_text,
-    counted,
-    interval_text,
-    listed,
-    loss_text,
-)
 from lossatlas.files import read_json
-from lossatlas.study.config import PRESETS, Architecture, parse_architecture, shipped_studies
+from lossatlas.numbers import Row, accuracy_text, counted, interval_text, listed, loss_text
+from lossatlas.study.config import shipped_studies
+from lossatlas.study.models import PRESETS, Architecture, parse_architecture
 from lossatlas.study.report import grids
 from lossatlas.study.report.grids import configuration_name
 from lossatlas.study.report.levels import seeds_interval

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lossatlas.document.blocks import Block, Items, Paragraph, Reference, Section
-from lossatlas.document.numbers import Row, accuracy_text, counted, interval_text, listed, loss_text
+from lossatlas.numbers import Row, accuracy_text, counted, interval_text, listed, loss_text
 from lossatlas.study.report import grids
 from lossatlas.study.report.grids import TEST_MEANS
 from lossatlas.study.report.levels import mixed

@@ -7,17 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lossatlas.document.blocks import Block, Cell, Paragraph, Reference, Text
-from lossatlas.document.numbers import (
-    MISSING,
-    Row,
-    between,
-    counted,
-    listed,
-    ratio_text,
-    signed_text,
-    tau_text,
-)
-from lossatlas.study.correlations import POOLED
+from lossatlas.numbers import MISSING, Row, between, counted, listed, ratio_text, signed_text, tau_text
+from lossatlas.study.analysis.correlations import POOLED
 from lossatlas.study.report import grids
 from lossatlas.study.report.grids import Column
 from lossatlas.study.report.material import Material

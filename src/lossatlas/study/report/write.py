@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from lossatlas.document.markdown import write_markdown
+from lossatlas.document.pdf import write_pdf
 from lossatlas.files import write_bytes, write_text
 from lossatlas.study.report.content import build_report
-from lossatlas.study.report.html import write_html
-from lossatlas.study.report.pdf import write_pdf
+from lossatlas.study.site.write import write_html
 from lossatlas.study.store import Store
 
 

@@ -1,0 +1,1 @@
+"""Maps of hidden units that leave the function as it is."""

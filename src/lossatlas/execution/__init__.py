@@ -1,0 +1,1 @@
+"""Doing work: jobs and their costs, processes, what is missing, what is stale, progress."""

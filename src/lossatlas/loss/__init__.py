@@ -1,0 +1,1 @@
+"""A module, its data and a criterion as a function of θ."""

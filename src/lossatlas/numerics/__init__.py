@@ -1,0 +1,1 @@
+"""Numerical methods on matrices and functions; no networks in sight."""

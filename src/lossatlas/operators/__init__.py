@@ -1,0 +1,1 @@
+"""Matrices of curvature as products, rows to rows."""

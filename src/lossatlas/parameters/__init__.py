@@ -1,0 +1,1 @@
+"""θ and what is made of it: layout, directions, subspaces, curves."""

@@ -1,0 +1,1 @@
+"""Spectra of the matrices of curvature at a point."""

@@ -1,0 +1,131 @@
+"""Where do several models lie? The loss over the plane through them, and their trajectories on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lossatlas.parameters.curves import Affine
+from lossatlas.parameters.subspaces import plane_through, project
+from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample, sample_grid
+from lossatlas.results.variables import UNITS
+
+
+def model_plane(
+    losses: Losses,
+    models: Tensor,
+    *,
+    names: Sequence[str] | None = None,
+    trajectories: Mapping[str, Tensor] | None = None,
+    steps: int = 51,
+    margin: float = 0.3,
+    surface_tol: float = SURFACE_TOL,
+    exact: bool = False,
+) -> xr.Dataset:
+    """Loss over the plane through three models, or over the plane of best fit to more of them.
+
+    Three models: the first is the origin, α leads from the first to the second and β at right angles to that towards
+    the third (Garipov et al. 2018, figure 1). More: the origin is their mean and the axes are the two principal
+    directions about it. The axes are orthonormal, so that a distance in the plane is one in parameter space; the grid
+    is a square with even steps that covers the models, the trajectories and `margin` times the larger extent around
+    them. Models rarely fall on its nodes: they are measured by themselves.
+
+    A trajectory is shown where its checkpoints fall on the plane. What leads to the plane from elsewhere moves mostly
+    at right angles to it: read a path together with `path_off_plane`.
+
+    Args:
+        models: `(m, P)` with m of at least 3.
+        names: of the models; "model 1", "model 2", ... if left out.
+        trajectories: checkpoints `(t, P)` by name, each with a t of its own.
+        steps: grid points per axis.
+        surface_tol, exact: see `surface.sample_grid`. Costs steps² + 2 (m + all t) evaluations of each loss where every
+            node is measured, and mostly less than a tenth of steps² where not.
+
+    Returns:
+        loss and metrics `(alpha, beta)`. Along dim `model`, whose coordinate holds the names: model_alpha and
+        model_beta; model_loss, of the model itself, and model_plane_loss, of its projection, which differ where the
+        plane misses the model; model_off_plane, its distance from the plane relative to that from the origin.
+        The same as path_... along dim `point`, whose coordinates `trajectory` and `checkpoint` say which checkpoint of
+        which trajectory each is: `result.groupby("trajectory")`. explained_variance by `component` is the share of
+        the models' variance along each axis.
+
+    Raises ValueError when the models lie on one straight line.
+
+    >>> from lossatlas.loss import toys
+    >>> corners = torch.tensor([[0.0, 0.0, 1.0], [3.0, 0.0, 1.0], [0.0, 4.0, 1.0]])
+    >>> result = model_plane(toys.bowl(3), corners, steps=3, margin=0.0)
+    >>> result.model_alpha.values, result.model_beta.values, result.model_loss.values
+    (array([0., 3., 0.]), array([0., 0., 4.]), array([0.5, 5. , 8.5]))
+    """
+    paths = dict(trajectories or {})
+    if steps < 2 or not margin >= 0:
+        raise ValueError(f"steps is {steps} and margin is {margin}: wanted at least 2 and at least 0")
+    layout = next(iter(by_split(losses).values())).layout
+    for name, stack in [("models", models), *paths.items()]:
+        layout.check(stack)
+        if stack.ndim != 2 or not len(stack):
+            raise ValueError(f"{name} has shape {tuple(stack.shape)}: wanted (n, {layout.size}), a row for every point")
+    labels = _labels(names, len(models))
+    origin, axes, explained = plane_through(models)
+
+    def on_plane(coordinates: Tensor) -> Affine:
+        return Affine(origin.to(models), axes.to(models), coordinates)
+
+    def placed(stack: Tensor, prefix: str, dim: str) -> xr.Dataset:
+        coordinates, off_plane = project(stack, origin, axes)  # (n, 2), (n,)
+        own, projected = (
+            sample(losses, points, {dim: np.arange(len(stack))}).loss.drop_vars(dim)
+            for points in (stack, on_plane(coordinates))
+        )
+        values = {
+            "alpha": (dim, coordinates[:, 0].numpy()), "beta": (dim, coordinates[:, 1].numpy()),
+            "loss": own, "plane_loss": projected, "off_plane": (dim, off_plane.numpy()),
+        }  # fmt: skip
+        return xr.Dataset({f"{prefix}_{name}": value for name, value in values.items()})
+
+    points = placed(models, "model", "model").assign_coords(model=labels)
+    if paths:
+        parts = [
+            placed(stack, "path", "point").assign_coords(
+                trajectory=("point", [name] * len(stack)), checkpoint=("point", np.arange(len(stack)))
+            )
+            for name, stack in paths.items()
+        ]
+        points = points.merge(
+            xr.concat(parts, "point", coords="minimal", compat="override", join="override", combine_attrs="override")
+        )
+    for name, values in points.data_vars.items():
+        values.attrs = dict(UNITS[str(name)])
+    kinds = ("model", "path") if paths else ("model",)
+    alpha, beta = (np.concatenate([points[f"{kind}_{axis}"] for kind in kinds]) for axis in ("alpha", "beta"))
+    alpha, beta = _square(alpha, beta, steps=steps, margin=margin)
+    nodes = {"alpha": alpha.numpy(), "beta": beta.numpy()}
+    result = sample_grid(losses, on_plane, nodes, tol=surface_tol, exact=exact)
+    for axis in ("alpha", "beta"):
+        result[axis].attrs["units"] = "parameter"
+    measured = len(models) + sum(map(len, paths.values()))
+    return result.assign(points.data_vars).assign(
+        explained_variance=("component", explained.cpu().numpy(), UNITS["explained_variance"])
+    ).assign_attrs(
+        probe="model_plane", margin=margin, evaluations=result.attrs["evaluations"] + 2 * measured,
+        origin=labels[0] if len(models) == 3 else "mean of the models",
+    )  # fmt: skip
+
+
+def _labels(names: Sequence[str] | None, count: int) -> list[str]:
+    labels = [f"model {number}" for number in range(1, count + 1)] if names is None else list(names)
+    if len(set(labels)) != count or len(labels) != count:
+        raise ValueError(f"names are {labels}: wanted one for each of {count} models, no two alike")
+    return labels
+
+
+def _square(alpha: np.ndarray, beta: np.ndarray, *, steps: int, margin: float) -> list[Tensor]:
+    """Two axes of `steps` even values and one length, around all finite coordinates and their margins."""
+    finite = np.stack([alpha, beta])[:, np.isfinite(alpha) & np.isfinite(beta)]  # (2, n)
+    low, high = finite.min(1), finite.max(1)
+    half = (0.5 + margin) * float((high - low).max())
+    return [torch.linspace(at - half, at + half, steps, dtype=torch.float64) for at in (low + high) / 2]

@@ -1,0 +1,162 @@
+"""Training a group of networks at once: every parameter is a stack of the members' own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import StepLR
+
+from lossatlas.loss.loss import Loss, accuracy
+from lossatlas.parameters.layout import Layout
+from lossatlas.random_streams import stream
+from lossatlas.study import models
+from lossatlas.study.config import Run, Training
+from lossatlas.study.datasets import Task
+from lossatlas.study.training.stacked import Evaluation, Gradient, Group
+
+CRITERION = nn.functional.cross_entropy
+METRICS = {"accuracy": accuracy}
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a run's history, after an epoch; epoch 0 is initialization."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    test_loss: float
+    train_accuracy: float
+    test_accuracy: float
+
+    @property
+    def finite(self) -> bool:
+        # Accuracy of NaN logits is a number: the losses alone tell.
+        return self.train_loss - self.train_loss == 0 and self.test_loss - self.test_loss == 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one member of a group became."""
+
+    run: Run
+    layout: Layout
+    history: tuple[Epoch, ...]  # up to and including the first epoch that is not finite
+    checkpoints: dict[int, Tensor]  # epoch -> θ (P,), with epoch 0 and the last one
+
+    @property
+    def diverged(self) -> bool:
+        return not self.history[-1].finite
+
+
+def losses_of(model: nn.Module, task: Task) -> dict[str, Loss]:
+    """Cross-entropy and accuracy of a model on both splits."""
+    return {
+        split: Loss.of(model, data, CRITERION, metrics=METRICS)
+        for split, data in (("train", task.train), ("test", task.test))
+    }
+
+
+def train_group(runs: Sequence[Run], task: Task, settings: Training) -> list[Trained]:
+    """Train runs of one architecture, activation and data set at once; one result for each, in their order.
+
+    Every member has its own initialization and order of batches, keyed by its seed alone, its own optimizer state
+    and weight decay: it becomes what it would have become alone, up to the rounding of stacked matrix products.
+    A member whose loss stops being finite is left as it is, and the others go on.
+    """
+    runs = list(runs)
+    if len({run.group for run in runs}) != 1:
+        raise ValueError(f"wanted runs of one group, got {sorted({run.group for run in runs})}")
+    order = sorted(range(len(runs)), key=lambda i: (runs[i].optimizer, runs[i].weight_decay))
+    members = [runs[i] for i in order]  # those of one optimizer are neighbours: a block of rows
+    model = models.build(members[0].architecture, members[0].activation, task.dimension)
+    layout = Layout.of(model)
+
+    stack = torch.stack([_initial(model, layout, run) for run in members])  # (m, P)
+    group = Group(model, layout, stack)
+    inputs, targets = task.train
+    step = Gradient(group, inputs, min(settings.batch_size, len(inputs)))
+    evaluation = Evaluation(group, task)
+    optimizers = _optimizers(members, group, settings)
+    schedulers = [StepLR(optimizer, settings.step_size, settings.decay_factor) for optimizer in optimizers]
+    batches = {run.seed: stream(run.seed, "batches") for run in members}
+
+    kept = _checkpoint_epochs(settings.epochs, settings.checkpoints)
+    histories: list[list[Epoch]] = [[epoch] for epoch in _epochs(0, members, evaluation(), optimizers)]
+    checkpoints = {0: stack}
+    for number in range(1, settings.epochs + 1):
+        drawn = {seed: torch.randperm(len(inputs), generator=generator) for seed, generator in batches.items()}
+        shuffled = torch.stack([drawn[run.seed] for run in members])  # (m, n)
+        x, y = inputs[shuffled], targets[shuffled]  # (m, n, d), (m, n)
+        for start in range(0, len(inputs), settings.batch_size):
+            batch = slice(start, start + settings.batch_size)
+            step(x[:, batch], y[:, batch])
+            for optimizer in optimizers:
+                optimizer.step()
+        if number % settings.evaluate_every == 0 or number == settings.epochs:
+            for history, epoch in zip(histories, _epochs(number, members, evaluation(), optimizers), strict=True):
+                if history[-1].finite:
+                    history.append(epoch)
+        for scheduler in schedulers:
+            scheduler.step()
+        if number in kept:
+            checkpoints[number] = group.stack()
+
+    trained = {
+        position: Trained(
+            members[row],
+            layout,
+            tuple(histories[row]),
+            {epoch: points[row].clone() for epoch, points in checkpoints.items()},
+        )
+        for row, position in enumerate(order)
+    }
+    return [trained[position] for position in range(len(runs))]
+
+
+def _initial(model: nn.Module, layout: Layout, run: Run) -> Tensor:
+    models.initialize(model, run.activation, stream(run.seed, "initialization"))
+    return layout.theta_of(model)
+
+
+def _optimizers(members: list[Run], group: Group, settings: Training) -> list[torch.optim.Optimizer]:
+    """One optimizer of each kind; its parameters and their gradients are rows of the group's own."""
+    groups: dict[str, list[dict[str, object]]] = {}
+    start = 0
+    for (kind, weight_decay), block in itertools.groupby(members, lambda run: (run.optimizer, run.weight_decay)):
+        stop = start + len(list(block))
+        rows = [nn.Parameter(stacked[start:stop]) for stacked in group.parameters]
+        for one, gradient in zip(rows, group.gradients, strict=True):
+            one.grad = gradient[start:stop]
+        groups.setdefault(kind, []).append({"params": rows, "weight_decay": weight_decay})
+        start = stop
+    optimizers: list[torch.optim.Optimizer] = []
+    if "adam" in groups:
+        optimizers.append(torch.optim.Adam(groups["adam"], lr=settings.adam_learning_rate, fused=True))
+    if "sgd" in groups:
+        optimizers.append(
+            torch.optim.SGD(groups["sgd"], lr=settings.sgd_learning_rate, momentum=settings.momentum, fused=True)
+        )
+    return optimizers
+
+
+def _checkpoint_epochs(epochs: int, between: int) -> set[int]:
+    """`between` epochs evenly spaced from the first to the last but one, and the last."""
+    return {round(epochs * k / (between + 1)) for k in range(1, between + 2)} - {0}
+
+
+def _epochs(
+    number: int, members: list[Run], measured: dict[str, Tensor], optimizers: list[torch.optim.Optimizer]
+) -> list[Epoch]:
+    rates = {type(optimizer).__name__.lower(): optimizer.param_groups[0]["lr"] for optimizer in optimizers}
+    values = {name: of_all.tolist() for name, of_all in measured.items()}
+    return [
+        Epoch(
+            epoch=number, learning_rate=rates[run.optimizer], **{name: of_all[row] for name, of_all in values.items()}
+        )
+        for row, run in enumerate(members)
+    ]

@@ -1,0 +1,1 @@
+"""What happens while somebody trains: recording, checkpoints, callbacks."""

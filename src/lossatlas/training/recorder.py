@@ -1,0 +1,180 @@
+"""Checkpoints of the user's own training, and the trajectory read back from them.
+
+A checkpoint is a safetensors file, `step=000100.safetensors`, with every parameter under the first of its names and the
+buffers that a state dict has; `safetensors.torch.load_model(module, file)` puts one back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim import Optimizer
+
+from lossatlas.parameters.layout import Layout
+from lossatlas.training.checkpoints import (
+    COMPILED,
+    checkpoint_files,
+    named_tensors,
+    read_checkpoint,
+    save_tensors,
+)
+
+FEWEST = 3  # checkpoints that a trajectory plane takes
+
+
+class Recorder:
+    """Writes the weights while you train: the initial ones, those after every so many steps, and the last.
+
+        with Recorder(model, "checkpoints", every=100, optimizer=optimizer):
+            train as usual
+
+    With an optimizer its steps are counted; without one, say `recorder.step()` after each. The last weights are also
+    written when training ends by an exception or Ctrl-C, unless that came in the middle of the optimizer's step. The
+    module, its mode, the optimizer and all random streams stay as they are. Where several processes train together,
+    the first one writes. Costs a copy of the weights in memory and the time to write it, during which training waits.
+
+    Args:
+        module: what is trained, also inside torch.compile or DistributedDataParallel; or the part of it that matters.
+        folder: where to; it may hold other files, but checkpoints only with `resume`.
+        every: optimizer steps from one checkpoint to the next.
+        limit: most checkpoints to keep, at least three. Over it, `every` doubles and those in between are deleted.
+        resume: go on in a folder with checkpoints. True: where the last one is, whose weights the module must have. A
+            number: after so many steps; checkpoints later than that are deleted.
+
+    Raises FileExistsError when the folder holds checkpoints and `resume` is not given, ValueError where it is and the
+    module has other weights than the last checkpoint.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        folder: str | Path,
+        *,
+        every: int = 100,
+        optimizer: Optimizer | None = None,
+        limit: int | None = None,
+        resume: bool | int = False,
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"every is {every}: wanted a number of steps from 1 up")
+        if limit is not None and limit < FEWEST:
+            raise ValueError(f"limit is {limit}: wanted at least {FEWEST} checkpoints, fewer make no trajectory")
+        self.module = _bare(module)
+        self.layout = Layout.of(self.module)  # says it where there is nothing to train
+        self.folder = Path(folder)
+        self.every = every
+        self.steps = 0  # done so far
+        self._optimizer, self._limit, self._resume = optimizer, limit, resume
+        self._hooks: list[Any] = []
+        self._within_step = False
+        self._written: int | None = None  # the step of the newest checkpoint
+
+    def __enter__(self) -> Self:
+        there = checkpoint_files(self.folder)
+        if _writes():
+            self._prepare(there)
+        if self._resume is not False:
+            self.steps = max(there, default=0) if self._resume is True else self._resume
+        if self._written is None:
+            self._write()
+        if self._optimizer is not None:
+            self._hooks = [
+                self._optimizer.register_step_pre_hook(lambda *_: self._begin_step()),
+                self._optimizer.register_step_post_hook(lambda *_: self.step()),
+            ]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        if self._within_step:  # some weights are updated and some are not
+            return
+        if self._written != self.steps:
+            self._write()
+        self._thin(keep_last=True)
+
+    def step(self, done: int | None = None) -> None:
+        """Count one step of the optimizer, or say how many have been done; write a checkpoint where one is due."""
+        self._within_step = False
+        before, self.steps = self.steps, self.steps + 1 if done is None else done
+        if self.steps // self.every > before // self.every:
+            self._write()
+            self._thin()
+
+    def _begin_step(self) -> None:
+        self._within_step = True
+
+    def _prepare(self, there: Mapping[int, Path]) -> None:
+        """Check or clear what lies in the folder already."""
+        if not there:
+            return
+        last = max(there)
+        if self._resume is False:
+            raise FileExistsError(
+                f"{self.folder} holds {len(there)} checkpoints of an earlier training, the last of step {last}: "
+                "give another folder, delete them, or go on with resume=True"
+            )
+        if self._resume is True:
+            if not torch.equal(read_checkpoint(there[last], self.layout), self.layout.theta_of(self.module).cpu()):
+                raise ValueError(
+                    f"the weights are not those of {there[last]}, with which the record ends: load them first, or "
+                    "say after how many steps training goes on, resume=STEPS"
+                )
+            self._written = last
+            return
+        for step, file in there.items():
+            if step > self._resume:
+                file.unlink()
+
+    def _write(self) -> None:
+        if _writes():
+            save_tensors(named_tensors(self.module), self.folder / f"step={self.steps:06d}.safetensors")
+        self._written = self.steps
+
+    def _thin(self, *, keep_last: bool = False) -> None:
+        """Double `every` until what it leaves is within the limit, and delete the rest."""
+        if self._limit is None or not _writes():
+            return
+        there = checkpoint_files(self.folder)
+        kept = list(there)
+        while len(kept) > self._limit:
+            self.every *= 2
+            kept = _thinned(list(there), self.every, keep_last=keep_last)
+        for step in set(there).difference(kept):
+            there[step].unlink()
+
+
+def _bare(module: nn.Module) -> nn.Module:
+    """The module inside torch.compile and parallel wrappers."""
+    while True:
+        if isinstance(compiled := getattr(module, COMPILED[:-1], None), nn.Module):
+            module = compiled
+        elif isinstance(module, (DataParallel, DistributedDataParallel)):
+            module = module.module
+        else:
+            return module
+
+
+def _writes() -> bool:
+    """Whether this process is the only one, or the first of those that train together."""
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
+def _thinned(steps: list[int], every: int, *, keep_last: bool) -> list[int]:
+    """The first of `steps`, then the first in each stretch of `every` steps, and the very last where wanted.
+
+    >>> _thinned([0, 100, 200, 300, 400, 450], 200, keep_last=True)
+    [0, 200, 400, 450]
+    """
+    kept = steps[:1]
+    for step in steps[1:]:
+        if step // every > kept[-1] // every:
+            kept.append(step)
+    return [*kept, steps[-1]] if keep_last and kept[-1] != steps[-1] else kept

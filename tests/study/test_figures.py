@@ -1,0 +1,99 @@
+"""The drawing stage: which files it leaves, and when it leaves them alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lossatlas.study import figures as draw
+from lossatlas.study.run import report_study
+from lossatlas.study.site.planes import planes_file
+from lossatlas.study.store import Store
+from tests.study.tiny import contents, quiet
+
+VECTORS: tuple[draw.Format, ...] = ("svg", "pdf")
+
+
+@pytest.fixture
+def copy(finished: Store, tmp_path) -> Store:
+    shutil.copytree(finished.root, tmp_path / "copy")
+    return Store(tmp_path / "copy", finished.study)
+
+
+def drawn(root: Path) -> dict[str, bytes]:
+    return contents(root / "figures")
+
+
+@pytest.mark.slow
+def test_every_figure_is_there_in_the_formats_asked_for(copy: Store):
+    before = drawn(copy.root)
+    assert {Path(name).suffix for name in before} == {".png"}
+    configuration = (copy.root / "study.json").read_bytes()
+    assert report_study(copy.root, workers=2, progress=quiet(), formats=VECTORS).worked["figures"] > 0
+    after = drawn(copy.root)
+    assert set(after) == {str(Path(name).with_suffix(kind)) for name in before for kind in (".png", ".svg", ".pdf")}
+    assert {name: after[name] for name in before} == before  # as without vectors
+    assert all(
+        data.startswith({"f": b"%PDF", "g": b"<?xml"}[name[-1]]) for name, data in after.items() if ".png" not in name
+    )
+    assert (copy.root / "study.json").read_bytes() == configuration
+    repeated: list[tuple[draw.Format, ...]] = [VECTORS, ("png",), ("pdf", "png"), ()]
+    for formats in repeated:
+        assert not report_study(copy.root, workers=1, progress=quiet(), formats=formats).worked
+
+
+@pytest.mark.slow
+def test_vectors_are_the_same_bytes_each_time(copy: Store):
+    run = next(copy.study.runs())
+    folders = draw.stale_figures(copy, run, VECTORS)
+    assert set(folders) == {"interpolation", "random_slice", "pca", "hessian", "sharpness"}
+    written = []
+    for _ in range(2):
+        draw.draw_run(copy, run, folders, VECTORS)
+        written.append(contents(copy.figure_folder(run)))
+        shutil.rmtree(copy.figure_folder(run))
+    assert written[0] == written[1]
+    assert sum(name.endswith(VECTORS) for name in written[0]) == 2 * sum(name.endswith("png") for name in written[0])
+
+
+def test_figures_and_surfaces_are_drawn_again_when_their_results_are_newer(copy: Store):
+    run = next(copy.study.runs())
+    file, plane = planes_file(copy, run), copy.run_folder(run) / "pca" / "plane.nc"
+    assert not draw.stale_planes(copy, run)
+    later = max(path.stat().st_mtime_ns for path in (file, *copy.figure_folder(run).rglob("*.png"))) + 1
+    os.utime(plane, ns=(later, later))
+    assert draw.stale_planes(copy, run)
+    assert draw.stale_figures(copy, run) == ["pca"]
+    assert set(draw.draw_run(copy, run, ["pca"])) == {"figures", "surfaces"}
+    assert not draw.stale_planes(copy, run)
+    assert not draw.stale_figures(copy, run)
+
+
+def test_a_failed_surface_is_recorded_beside_the_figures(copy: Store, monkeypatch):
+    run = next(copy.study.runs())
+    planes_file(copy, run).unlink()
+
+    def fail(*_args):
+        raise ArithmeticError("no surface")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(draw.html_planes, "write_planes_of", fail)
+        draw.draw_run(copy, run, [])
+    assert list(copy.failures(copy.run_folder(run))) == ["surfaces of the report"]
+    draw.draw_run(copy, run, [])
+    assert not copy.failures(copy.run_folder(run))
+
+
+def test_runs_of_the_regularization_study_alone_have_surfaces_and_no_figures(copy: Store):
+    matrix = set(copy.study.runs())
+    others = [run for run in copy.study.all_runs() if run not in matrix]
+    for run in others:
+        planes_file(copy, run).unlink()
+    before = drawn(copy.root)
+    assert report_study(copy.root, workers=1, progress=quiet()).worked["surfaces"] > 0
+    assert others
+    assert all(planes_file(copy, run).is_file() for run in others)
+    assert drawn(copy.root) == before
