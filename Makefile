@@ -23,9 +23,11 @@ test: lint types imports docs
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests --numprocesses 2 -m slow
 
-# The site, in dist/site; strict about links. `make pictures` draws its pictures again, from the examples.
+# The site, in dist/site; strict about links. What can be said of a probe by its declaration is written by docs/build.py.
+# `make pictures` draws its pictures again, from the examples.
 docs: install
-	$(BIN)/zensical build --strict --clean
+	$(BIN)/python docs/build.py
+	$(BIN)/zensical build --strict --clean --config-file dist/zensical.toml
 
 pictures: install
 	$(BIN)/python docs/pictures.py

@@ -23,7 +23,7 @@ on the same networks, in turn. Times are given as ratios, since seconds depend o
 *times ours* is how many times longer a tool takes than lossatlas, the median over {repeats} rounds with the smallest
 and the largest. Below 1 the other tool is faster. Everything from the trained `nn.Module` to the result is included,
 none of the importing. What keeps the ratios from being larger is said in
-[How near the limits](architecture.md#how-near-the-limits).
+[How near the limits](design/limits.md).
 """
 
 COUNTS = {"surface": "evaluations", "eigenvalues": "products", "density": "products", "training": "networks"}

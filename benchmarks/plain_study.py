@@ -124,7 +124,7 @@ def spectrum(model: nn.Module, theta: Tensor, data: tuple[Tensor, Tensor], study
 
     The graph of the gradient is built once and kept.
     """
-    settings = study.probes.hessian
+    settings: Any = study.probes.settings("spectrum")
     vector_to_parameters(theta, model.parameters())
     model = model.double()
     parameters = list(model.parameters())
@@ -139,7 +139,7 @@ def spectrum(model: nn.Module, theta: Tensor, data: tuple[Tensor, Tensor], study
     operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
     rng = np.random.default_rng(seed)
     start = rng.standard_normal(size)
-    largest = eigsh(operator, settings.eigenvalues, which="LA", tol=settings.tol, v0=start, return_eigenvectors=False)
+    largest = eigsh(operator, settings.k, which="LA", tol=settings.tol, v0=start, return_eigenvectors=False)
     smallest = eigsh(operator, 1, which="SA", tol=settings.tol, v0=start, return_eigenvectors=False)
     signs = rng.choice([-1.0, 1.0], (settings.samples, size))
     draws = [float(row @ product(row)) for row in signs]
@@ -154,34 +154,34 @@ def network(run: Run, task: Task, study: Study) -> dict[str, Any]:
     """Everything about one network."""
     model, checkpoints = train(run, task, study)
     first, last = checkpoints[0], checkpoints[-1]
-    probes = study.probes
+    probes: Any = study.probes  # a table of settings for each probe
     generator = torch.Generator().manual_seed(run.seed)
 
     found: dict[str, Any] = {"theta": last}
-    along = np.linspace(0, 1, probes.interpolation.steps)
+    along = np.linspace(0, 1, probes.interpolate.steps)
     found["interpolation"] = evaluate(model, (torch.lerp(first, last, float(a)) for a in along), task)
 
     def at_end() -> nn.Module:
         vector_to_parameters(last, model.parameters())
         return model
 
-    radius = probes.random_slice.radius
+    line, random_plane = probes.random_line, probes.random_plane
     direction = random_direction(at_end(), generator)
-    axis = np.linspace(-radius, radius, probes.random_slice.line_steps)
+    axis = np.linspace(-line.radius, line.radius, line.steps)
     found["line"] = evaluate(model, (last + float(a) * direction for a in axis), task)
     axes = random_direction(at_end(), generator), random_direction(at_end(), generator)
-    axis = np.linspace(-radius, radius, probes.random_slice.plane_steps)
+    axis = np.linspace(-random_plane.radius, random_plane.radius, random_plane.steps)
     found["plane"] = plane(model, last, axes, axis, axis, task)
 
     axes, path = principal_axes(checkpoints)
-    spans = [around(path[:, k], probes.pca.steps, probes.pca.margin) for k in (0, 1)]
+    spans = [around(path[:, k], probes.trajectory_plane.steps, probes.trajectory_plane.margin) for k in (0, 1)]
     found["trajectory"] = plane(model, last, axes, spans[0], spans[1], task)
 
     found["spectrum"] = [spectrum(model, last, data, study, run.seed) for data in (task.train, task.test)]
 
-    moves = (random_direction(at_end(), generator, by_filter=False) for _ in range(probes.sharpness.samples))
+    moves = (random_direction(at_end(), generator, by_filter=False) for _ in range(probes.epsilon_sharpness.samples))
     base = evaluate(model, [last], task)
-    points = (last + probes.sharpness.radius * move for move in moves)
+    points = (last + probes.epsilon_sharpness.radius * move for move in moves)
     found["sharpness"] = (evaluate(model, points, task) - base)[..., 0].max(0)
     return found
 
@@ -191,7 +191,7 @@ def barrier(model: nn.Module, start: Tensor, end: Tensor, task: Task, study: Stu
 
     As many points as the study takes for a path, those around the peaks among them.
     """
-    settings = study.probes.connectivity
+    settings: Any = study.probes.settings("linear_connectivity")
     steps = settings.steps + 8 * settings.refinements
     values = evaluate(model, (torch.lerp(start, end, float(a)) for a in np.linspace(0, 1, steps)), task)[..., 0]
     return values.max(0) - np.maximum(values[0], values[-1])

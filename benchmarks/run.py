@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     left = missing(setting)
     page = out / "benchmarks" / f"{setting.folder.name}.md"
     print(f"the page is {page}" + (f"; not measured yet: {', '.join(left)}" if left else ""))
-    if not chosen.quick and page.name not in (ROOT / "zensical.toml").read_text():
-        print("to have it on the site, add it to nav in zensical.toml")
+    if not chosen.quick and page.name not in (ROOT / "docs" / "zensical.toml").read_text():
+        print("to have it on the site, add it to nav in docs/zensical.toml")
 
 
 def run(setting: Setting, only: Sequence[str], cases: Sequence[str] | None, *, again: bool) -> None:

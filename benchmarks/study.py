@@ -6,6 +6,7 @@ import io
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -45,7 +46,8 @@ def study_of(setting: Setting) -> Study:
 def exactly(study: Study) -> Study:
     """The same study with every node of its surfaces measured."""
     probes = study.probes
-    exact = {name: getattr(probes, name).model_copy(update={"exact": True}) for name in ("random_slice", "pca")}
+    surfaces = ("random_plane", "trajectory_plane", "slice_by_weight_decay")
+    exact = {name: replace(getattr(probes, name), exact=True) for name in surfaces}
     return study.model_copy(update={"probes": probes.model_copy(update=exact)})
 
 

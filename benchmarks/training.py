@@ -14,8 +14,8 @@ from benchmarks.plain_study import begin
 from benchmarks.setting import Setting
 from benchmarks.table import Table, Values
 from benchmarks.timing import Outcome, Timed, Tool
-from lossatlas.execution.jobs import Job
-from lossatlas.execution.processes import run_jobs, start_workers
+from lossatlas.execution.jobs import Job, run_jobs
+from lossatlas.execution.processes import start_workers
 from lossatlas.execution.progress import Progress
 from lossatlas.hardware import available_cores
 from lossatlas.random_streams import stream

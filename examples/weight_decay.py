@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import lossatlas as la
-from lossatlas.figures.regularization import pages
+from lossatlas.figures.plot import pages
 
 pixels, labels = load_digits(return_X_y=True)
 x, y = torch.tensor(pixels, dtype=torch.float32) / 16, torch.tensor(labels)
@@ -39,5 +39,6 @@ lines = la.interpolate_by_weight_decay(loss, starts, ends, weight_decays)
 slices = la.slice_by_weight_decay(loss, ends, weight_decays, generator=torch.Generator().manual_seed(0))
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "gallery")
 folder.mkdir(parents=True, exist_ok=True)
-for name, figure in pages(lines, slices, "Weight decay on digits"):
-    figure.savefig(folder / f"weight_decay_{name}", dpi=150)
+for name, result in {"interpolation": lines, "slices": slices}.items():
+    for kind, figure in pages(result, "Weight decay on digits"):
+        figure.savefig(folder / f"weight_decay_{name}_{kind}.png", dpi=150)

@@ -29,13 +29,19 @@ from lossatlas import (
     spectrum,
     trajectory_plane,
 )
-from lossatlas.figures.plot import DRAW, PLANES
+from lossatlas.figures.plot import form
 from lossatlas.loss import toys
 from lossatlas.probes.curvature.block_spectrum import block_spectrum
 from lossatlas.probes.slices.eigenvector_plane import eigenvector_plane
 from lossatlas.probes.slices.model_plane import model_plane
 from lossatlas.results.loss_landscape import read_loss_landscape
 from lossatlas.results.storage import load
+
+PROBES = (
+    "random_line", "random_plane", "interpolate", "linear_connectivity", "trajectory_plane", "model_plane",
+    "eigenvector_plane", "spectrum", "block_spectrum", "spectral_density", "epsilon_sharpness",
+    "interpolate_by_weight_decay", "slice_by_weight_decay", "loss_landscape_plane", "loss_landscape_line",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +93,7 @@ def make(losses, theta, generator, tmp_path) -> Callable[[str], xr.Dataset]:
     return lambda probe: made[probe]()
 
 
-@pytest.mark.parametrize("probe", sorted(DRAW))
+@pytest.mark.parametrize("probe", PROBES)
 def test_every_result_has_a_picture(make, probe, tmp_path):
     result = make(probe)
     assert result.attrs["probe"] == probe
@@ -96,7 +102,7 @@ def test_every_result_has_a_picture(make, probe, tmp_path):
     ax = result.atlas.plot()
     assert ax.figure.number in plt.get_fignums()  # pyplot shows it
     assert ax.get_xlabel()
-    assert len(ax.figure.axes) == (2 if probe in PLANES else 1)  # a colour bar
+    assert len(ax.figure.axes) == (2 if form(result) == "plane" else 1)  # a colour bar
     ax.figure.savefig(tmp_path / "a.png")
     assert mpl.rcParams == rc
     xr.testing.assert_identical(result, kept)
@@ -160,16 +166,26 @@ def test_what_cannot_be_drawn(make):
     line = make("interpolate")
     several = result.expand_dims(weight_decay=[0.0, 0.1])
     for odd, knobs, words in (
-        (xr.Dataset(), {}, "attribute probe is None: wanted one of .*random_plane"),
-        (result.assign_attrs(probe="dowsing"), {}, "attribute probe is 'dowsing'"),
+        (xr.Dataset(), {}, "no form that can be drawn, it holds nothing: wanted a quantity over one axis"),
+        (xr.Dataset({"trace": 1.0}), {}, r"no form that can be drawn, it holds trace \(\): wanted"),
+        (line, {"variable": "loss_error"}, "loss_error is not over alpha: choose from loss, accuracy"),
         (result, {"split": "valid"}, "split is 'valid': choose from train, test"),
         (line.sel(split="test", drop=True), {"split": "test"}, "split is 'test': choose from nothing"),
         (result, {"variable": "los"}, "no 'los': choose from loss, .*accuracy"),
+        (make("spectrum"), {"variable": "trace"}, "the form spectrum has one picture, leave it out"),
         (several, {}, r"dimension weight_decay too: choose one, result.sel\(weight_decay=...\)"),
     ):
         with pytest.raises(ValueError, match=words):
             odd.atlas.plot(**knobs)
     assert not plt.get_fignums()
+
+
+def test_a_new_probe_has_its_picture_without_a_word_here(make):
+    for probe in ("random_plane", "interpolate", "spectrum"):
+        result = make(probe)
+        known, new = (odd.atlas.plot() for odd in (result, result.assign_attrs(probe="dowsing")))
+        assert known.get_xlabel() == new.get_xlabel()
+        assert len(known.lines) == len(new.lines)
 
 
 def test_drawing_libraries_are_imported_when_they_are_wanted():
@@ -179,7 +195,7 @@ def test_drawing_libraries_are_imported_when_they_are_wanted():
         "import numpy as np, xarray as xr\n"
         "from matplotlib.figure import Figure\n"
         "line = ('alpha', np.arange(3.0))\n"
-        "result = xr.Dataset({'loss': line}, {'alpha': line}, {'probe': 'interpolate'})\n"
+        "result = xr.Dataset({'loss': line}, {'alpha': line})\n"
         "result.atlas.plot(Figure().subplots())\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )

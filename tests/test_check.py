@@ -11,20 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from lossatlas import check
 from lossatlas.alignment import weight_matching as alignment
-from lossatlas.check import CHECKS, Check, describe, run_checks
+from lossatlas.check import CHECKS, Check, Measured, derivatives, describe, run_checks, symmetries
+from lossatlas.check.case import seed
 from lossatlas.errors import InputError
-from lossatlas.loss import criteria, loss
-from lossatlas.loss.evaluation import Stacked
+from lossatlas.loss import construction, criteria
+from lossatlas.loss.evaluation import PointwiseSums
 from lossatlas.loss.loss import Loss
-from lossatlas.numerics import lanczos as krylov
+from lossatlas.numerics import lanczos, trace
 from lossatlas.numerics import quadrature as density
-from lossatlas.numerics import trace
 from lossatlas.operators import hessian as curvature
+from lossatlas.operators import matrices
 from lossatlas.parameters import directions, subspaces
 from lossatlas.parameters.curves import Affine
-from lossatlas.probes.curvature import spectrum
 from lossatlas.probes.slices import random_line as slices
 from lossatlas.probes.slices import random_plane
 from lossatlas.results import storage as results
@@ -73,25 +72,26 @@ def directions_without_the_scale_of_the_network(patch):
 
 
 def another_answer_point_by_point(patch):
-    looped = Stacked._looped
-    patch.setattr(Stacked, "_looped", lambda self, stack: looped(self, stack) * (1 + 1e-4))
+    looped = PointwiseSums._looped
+    patch.setattr(PointwiseSums, "_looped", lambda self, stack: looped(self, stack) * (1 + 1e-4))
 
 
 def curvature_per_relative_change(patch):
     class Relative(curvature.Hessian):
-        def __init__(self, function, theta):
-            super().__init__(function, theta)
+        def __init__(self, function, theta, params=None):
+            super().__init__(function, theta, params)
             self.scale = theta.abs()
 
         def __call__(self, vectors):
             return super().__call__(vectors * self.scale) * self.scale
 
-    for module in (check, curvature, spectrum):
+    for module in (derivatives, symmetries, curvature):
         patch.setattr(module, "Hessian", Relative)
+    patch.setitem(matrices.KINDS, "hessian", dataclasses.replace(matrices.KINDS["hessian"], product=Relative))
 
 
 def curvature_scaled_on_one_side(patch):
-    patch.setattr(check, "scaled", lambda product, scale: lambda rows: product(rows) * scale)
+    patch.setattr(symmetries, "scaled", lambda product, scale: lambda rows: product(rows) * scale)
 
 
 def a_permutation_that_forgets_the_biases(patch):
@@ -129,7 +129,7 @@ def finite_differences_whatever_the_length_of_the_vector(patch):
             ahead = [self.function.gradient(self.theta + 1e-3 * v) for v in vectors]
             return (torch.stack(ahead) - self.function.gradient(self.theta)) / 1e-3
 
-    patch.setattr(check, "Hessian", Differences)
+    patch.setattr(derivatives, "Hessian", Differences)
 
 
 def power_iteration(patch):
@@ -141,16 +141,18 @@ def power_iteration(patch):
             v = product(v[None])[0].double()
             v /= v.norm()
         value = (product(v[None])[0] @ v).repeat(largest + smallest)
-        return krylov.Eigenpairs(
+        return lanczos.Eigenpairs(
             value[:largest], 0 * value, v[None], value[largest:], 0 * value, v[None], 50, converged=True
         )
 
-    patch.setattr(krylov, "extremal_eigenpairs", power)
+    patch.setattr(lanczos, "extremal_eigenpairs", power)
 
 
 def samples_of_a_trace_that_see_again_what_was_taken_out(patch):
-    signs = trace._signs
-    patch.setattr(trace, "_signs", lambda count, size, generator, span: signs(count, size, generator, None))
+    rademacher = trace._rademacher
+    patch.setattr(
+        trace, "_rademacher", lambda count, size, generator, *, span: rademacher(count, size, generator, span=None)
+    )  # fmt: skip
 
 
 def a_width_taken_for_a_variance(patch):
@@ -165,7 +167,7 @@ def every_batch_weighs_the_same(patch):
 
 
 def the_users_own_module_for_a_copy(patch):
-    patch.setattr(loss, "private_copy", lambda module, device: module.eval())
+    patch.setattr(construction, "private_copy", lambda module, device: module.eval())
 
 
 def numbers_from_the_global_stream(patch):
@@ -179,10 +181,12 @@ def numbers_from_the_global_stream(patch):
 
 
 def samples_of_a_trace_from_a_seed_of_their_own(patch):
-    signs, numbers = trace._signs, itertools.count()
-    patch.setattr(
-        trace, "_signs", lambda count, size, _, span: signs(count, size, check.seed(next(numbers)), span)
-    )  # fmt: skip
+    rademacher, numbers = trace._rademacher, itertools.count()
+
+    def seeded(count, size, _, *, span):
+        return rademacher(count, size, seed(next(numbers)), span=span)
+
+    patch.setattr(trace, "_rademacher", seeded)
 
 
 def results_in_half_the_digits(patch):
@@ -232,7 +236,7 @@ def test_a_check_that_raises_has_failed_and_the_others_go_on(monkeypatch):
     def refuse(*_, **__):
         raise RuntimeError("no products\n  today")
 
-    monkeypatch.setattr(krylov, "extremal_eigenpairs", refuse)
+    monkeypatch.setattr(lanczos, "extremal_eigenpairs", refuse)
     found = {one.name: one for one in run_checks()}
     assert {name for name, one in found.items() if not one.passed} == {"eigenvalues", "adaptive_ratio"}
     line = describe(found["eigenvalues"])
@@ -251,7 +255,7 @@ def test_lines_are_aligned_and_say_which_side_is_right():
 
 
 def test_nan_passes_no_limit(monkeypatch):
-    monkeypatch.setitem(CHECKS, "centre", ("centre", lambda _: check.Measured(math.nan, 1.0)))
+    monkeypatch.setitem(CHECKS, "centre", ("centre", lambda _: Measured(math.nan, 1.0)))
     assert not next(run_checks()).passed
 
 

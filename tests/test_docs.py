@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 import re
 import shlex
 import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import matplotlib as mpl
@@ -16,7 +19,8 @@ import pytest
 import torch
 
 import lossatlas
-from lossatlas import cli
+from lossatlas import PROBES, cli
+from lossatlas.probes.probe import Probe
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -25,6 +29,8 @@ SHARED = ("index.md", "probes/trajectory_plane.md")  # the model and the checkpo
 FENCE = re.compile(r"^```(?P<language>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
 IMAGE = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<path>[^)]+)\)")
 INCLUDED = re.compile(r'--8<-- "(?P<path>[^"]+)"')
+DOCUMENTED = re.compile(r"^::: (\S+)$", re.M)
+SECTIONS = ("How to read it", "How it misleads", "What it costs")  # of a probe's page, below its picture
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:
@@ -100,18 +106,119 @@ def test_every_picture_is_there_described_and_small():
     assert sum(sizes) < 1_500_000
 
 
-def test_every_page_can_be_reached():
-    listed = re.findall(r"[\w/-]+\.md", str(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]))
-    assert sorted(listed) == sorted(named(page) for page in PAGES)
+@pytest.fixture(scope="module")
+def build() -> ModuleType:
+    """docs/build.py, which is a script and in no package."""
+    spec = importlib.util.spec_from_file_location("build", DOCS / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def test_every_public_name_is_in_the_reference():
-    documented = {
-        name
-        for page in (DOCS / "reference").glob("*.md")
-        for name in re.findall(r"^::: (\S+)$", page.read_text(), re.M)
-    }
+@pytest.fixture(scope="module")
+def site(build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources of the site with what is generated."""
+    dist = tmp_path_factory.mktemp("dist")
+    build.gather(dist)
+    return dist
+
+
+@pytest.fixture(scope="module")
+def reached(site: Path) -> list[str]:
+    """Every page in the navigation."""
+    return re.findall(r"[\w/-]+\.md", str(tomllib.loads((site / "zensical.toml").read_text())["project"]["nav"]))
+
+
+def test_every_page_can_be_reached(site: Path, reached: list[str]):
+    pages = site / "docs"
+    assert sorted(reached) == sorted(str(page.relative_to(pages)) for page in pages.rglob("*.md"))
+
+
+def test_every_public_name_is_in_the_reference(site: Path):
+    documented = {name for page in (site / "docs").rglob("*.md") for name in DOCUMENTED.findall(page.read_text())}
     assert {f"lossatlas.{name}" for name in lossatlas.__all__} <= documented
+
+
+def test_no_probe_is_listed_by_hand():
+    text = (DOCS / "zensical.toml").read_text()
+    assert "probes/" not in text
+    assert not (DOCS / "reference" / "probes.md").exists()
+    assert {page.stem for page in (DOCS / "probes").glob("*.md")} == {probe.name for probe in PROBES}
+
+
+def test_the_architecture_names_every_room_on_two_pages():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    floors = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    text = (DOCS / "architecture.md").read_text()
+    for height, floor in enumerate(reversed(floors), start=1):
+        for room in floor.split(" | "):
+            assert re.search(rf"^\| {height} \|[^|]*`{room}/?`", text, re.M), f"{room} is not on floor {height}"
+    assert len(text.splitlines()) <= 150
+
+
+EACH_PROBE = pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+
+
+@EACH_PROBE
+def test_every_probe_has_a_page_with_its_picture_first(probe: Probe):
+    page = DOCS / "probes" / f"{probe.name}.md"
+    text = page.read_text()
+    title, picture = [line for line in text.splitlines() if line][:2]
+    assert title == f"# {probe.name.replace('_', ' ').capitalize()}"
+    assert IMAGE.match(picture)
+    assert tuple(section for section in re.findall(r"^## (.+)$", text, re.M) if section in SECTIONS) == SECTIONS
+    assert any(f"la.{probe.name}(" in block for block in blocks(page, "python"))
+    if probe.of != "family":  # which one model is not
+        assert any(
+            f"lossatlas probe my_model.py:problem --probes {probe.name}\n" in block for block in blocks(page, "")
+        )
+
+
+@EACH_PROBE
+def test_every_probe_is_in_the_navigation_and_the_reference(probe: Probe, site: Path, reached: list[str]):
+    place = f"probes/{probe.name}.md"
+    assert reached.count(place) == 1
+    assert f"]({probe.name}.md)" in (site / "docs" / "probes" / "index.md").read_text()
+    assert f"(../{place}#lossatlas.{probe.name})" in (site / "docs" / "reference" / "probes.md").read_text()
+    text = (site / "docs" / place).read_text()
+    assert DOCUMENTED.findall(text) == [f"lossatlas.{probe.name}"]
+    names = [field.name for field in dataclasses.fields(probe.settings)]
+    assert all(f"| `{name}` |" in text for name in [*names, *map(probe.column, probe.columns)])
+
+
+@EACH_PROBE
+def test_every_setting_of_a_probe_says_what_it_is(probe: Probe, build: ModuleType):
+    said = build.documented(probe.settings)
+    for field in dataclasses.fields(probe.settings):
+        assert said.get(field.name), f"{field.name} has no string below it"
+
+
+@EACH_PROBE
+def test_every_variable_of_a_probe_has_a_unit_and_a_meaning(probe: Probe, build: ModuleType):
+    for name, variable in build.small_result(probe).variables.items():
+        if variable.dtype.kind == "f":  # the others count, mark or name something
+            assert variable.attrs.get("units"), f"{name} has no unit"
+            assert variable.attrs.get("long_name"), f"{name} has no meaning"
+
+
+@EACH_PROBE
+def test_every_probe_has_an_example_and_a_test(probe: Probe):
+    assert any(f"la.{probe.name}(" in script.read_text() for script in (ROOT / "examples").glob("*.py"))
+    assert (ROOT / "tests" / "probes" / f"test_{probe.name}.py").is_file()
+
+
+@EACH_PROBE
+def test_a_probe_without_a_page_gets_one_from_what_it_says(
+    probe: Probe, build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(build, "DOCS", tmp_path)
+    text = build.page(probe)
+    assert text.startswith(f"# {build.spoken(probe)}\n")
+    assert probe.meaning in text
+    assert probe.misleads in text
+    assert DOCUMENTED.findall(text) == [f"lossatlas.{probe.name}"]
 
 
 def test_every_example_is_in_the_gallery():

@@ -69,7 +69,7 @@ def test_a_script_runs_and_draws(script: Path, tmp_path: Path, monkeypatch: pyte
 
 def test_the_problem_is_measured_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     address = f"{FOLDER / PROBLEM}:problem"
-    probes = ["interpolation", "trajectory_plane", "connectivity", "sharpness"]
+    probes = ["interpolate", "trajectory_plane", "linear_connectivity", "epsilon_sharpness"]
     try:
         status = cli.main(["probe", address, "--out", "landscape", "--steps", "7", "--probes", *probes])
     finally:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Atlas:
     """What can be done with a result of a probe, one measured just now as well as one that was loaded.
 
-    Matplotlib and plotly are imported when they are wanted.
+    xarray makes it of the `result` itself. Matplotlib and plotly are imported when they are wanted.
     """
 
     def __init__(self, result: xr.Dataset) -> None:
@@ -28,23 +28,31 @@ class Atlas:
     def plot(
         self, ax: Axes | None = None, *, variable: str | None = None, split: str | None = None, **knobs: Any
     ) -> Axes:
-        """Draw the result with matplotlib, as its probe's figures do; see `figures.plot`.
+        """Draw the result with matplotlib, in the form that its dimensions tell; see `figures.plot`.
 
-        Without `ax` in a pyplot figure of its own, which a notebook shows, and `plt.show()` in a script. A plane shows
-        one split, by default the first, and its title says which.
+        A plane shows one split, and its title says which.
+
+        Args:
+            ax: where to; by default a pyplot figure of its own, which a notebook shows, and `plt.show()` in a script.
+            variable: what to draw; by default the loss.
+            split: which one, of a plane by default the first; what is no plane shows all splits by default.
+            **knobs: of the probe's draw function, see `figures.plot`.
+
+        Raises:
+            ValueError: see `figures.plot.plot`.
         """
         from lossatlas.figures.plot import plot
 
         return plot(self._result, ax, variable=variable, split=split, **knobs)
 
     def surface(self, *, variable: str = "loss", split: str | None = None) -> go.Figure:
-        """A plane as a surface that turns (plotly), of the first split unless told otherwise."""
+        """A plane as a surface that turns (plotly): the quantity `variable` of one `split`, by default the first."""
         from lossatlas.figures.interactive import surface
 
         return surface(self._result, variable=variable, split=split)
 
     def save(self, path: str | Path) -> None:
-        """Write the whole result as netCDF; `lossatlas.results.storage.load` reads it."""
+        """Write the whole result as netCDF to the file `path`; `lossatlas.load` reads it."""
         results.save(self._result, Path(path))
 
     def export(
@@ -56,5 +64,17 @@ class Atlas:
         log: bool = False,
         height: float | None = 0.5,
     ) -> None:
-        """Write one split for other programs: .vti, .vtp, .obj, .stl or .npz; see `lossatlas.results.export.export`."""
+        """Write one split for other programs; see `lossatlas.export`.
+
+        Args:
+            path: of the file, ending in .vti, .vtp, .obj, .stl or .npz.
+            variable: what the height is.
+            split: by default the first one.
+            log: take log10 of it; what is not above zero is then not finite.
+            height: what the range of heights is made, relative to the longer side of the plane; None: the values
+                themselves.
+
+        Raises:
+            ValueError: another ending, a result that is no plane (or curve), or one without a cell to draw.
+        """
         exports.export(self._result, path, variable=variable, split=split, log=log, height=height)

@@ -22,10 +22,48 @@ def loss_text(value: float) -> str:
 
 
 def accuracy_text(value: float) -> str:
+    """Four decimals: one example of 512 is 0.002."""
     return format(value, ".4f")
 
 
+def metric_form(name: str) -> Form:
+    """How a training's metric is written, by the name of its column."""
+    return accuracy_text if "accuracy" in name else loss_text
+
+
+def measure_text(value: float) -> str:
+    """Four significant digits, for one value that stands alone.
+
+    >>> [measure_text(value) for value in (0.00123456, 1.0, 0.0)]
+    ['0.001235', '1.000', '0']
+    """
+    return format(value, "#.4g").rstrip(".") if value else "0"
+
+
+def general_text(value: object) -> str:
+    """A setting as it was given: a number without digits that say nothing, anything else as it is.
+
+    >>> general_text(0.0001), general_text(2.0), general_text(3), general_text("relu")
+    ('0.0001', '2', '3', 'relu')
+    """
+    return format(value, "g") if isinstance(value, float) else str(value)
+
+
+def step_text(value: float) -> str:
+    """Two significant digits, for the smallest step that a value can make."""
+    return format(value, ".2g")
+
+
+def yes_or_no(value: object) -> str:
+    """
+    >>> yes_or_no(True), yes_or_no(False), yes_or_no(None)
+    ('yes', 'no', '–')
+    """
+    return {"True": "yes", "False": "no"}.get(str(value), MISSING)
+
+
 def tau_text(value: float) -> str:
+    """A rank correlation: two decimals and always a sign."""
     return format(value, "+.2f")
 
 
@@ -35,7 +73,17 @@ def signed_text(value: float) -> str:
 
 
 def percent_text(share: float) -> str:
+    """A share that was measured, with one decimal."""
     return f"{100 * share:.1f} %"
+
+
+def round_percent_text(share: float) -> str:
+    """A share that was chosen, without digits that say nothing.
+
+    >>> round_percent_text(0.05), percent_text(0.05)
+    ('5 %', '5.0 %')
+    """
+    return f"{100 * share:g} %"
 
 
 def ratio_text(exponent: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,10 @@ def study() -> Study:
     smoke = load_study("smoke")
     probes = smoke.probes.model_copy(
         update={
-            "random_slice": smoke.probes.random_slice.model_copy(update={"plane_steps": 5, "line_steps": 7}),
-            "pca": smoke.probes.pca.model_copy(update={"steps": 5}),
-            "hessian": smoke.probes.hessian.model_copy(update={"eigenvalues": 3, "samples": 40}),
+            "random_line": replace(smoke.probes.random_line, steps=7),
+            "random_plane": replace(smoke.probes.random_plane, steps=5),
+            "trajectory_plane": replace(smoke.probes.trajectory_plane, steps=5),
+            "spectrum": replace(smoke.probes.spectrum, k=3, samples=40),
         }
     )
     return smoke.model_copy(

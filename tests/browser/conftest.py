@@ -10,7 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from lossatlas.study.analysis.tables import write_tables
+from lossatlas.study.records import Records
 from lossatlas.study.report.content import build_report
+from lossatlas.study.report.material import Material
 from lossatlas.study.site.write import write_html
 from lossatlas.study.store import Store, open_store
 
@@ -38,7 +40,7 @@ def report(browser, finished, tmp_path_factory) -> Store:  # without a browser n
     shutil.copytree(finished.root, root)
     store = open_store(root)
     tables = write_tables(store)
-    write_html(build_report(store, tables), store, tables)
+    write_html(build_report(Material(store, tables)), Records(store), tables)
     return store
 
 

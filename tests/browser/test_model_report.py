@@ -20,7 +20,8 @@ def folder(browser, tmp_path_factory) -> Path:  # without a browser nothing is m
     folder = tmp_path_factory.mktemp("model report")
     (folder / "digits_problem.py").write_text(PROBLEM)
     problem = f"{folder / 'digits_problem.py'}:problem"
-    assert main(["probe", problem, "--out", str(folder / "out"), *COARSE, "--probes", *PLANES, "sharpness"]) == 0
+    probes = ["--probes", *PLANES, "epsilon_sharpness"]
+    assert main(["probe", problem, "--out", str(folder / "out"), *COARSE, *probes]) == 0
     return folder / "out"
 
 
@@ -43,8 +44,8 @@ def test_planes_turn_with_their_marks(folder, page, plane):
 
 def test_what_cannot_turn_is_a_picture(folder, page):
     page.goto((folder / "report.html").resolve().as_uri())
-    assert page.locator("#sharpness figure.picture").count() == 1
-    assert page.locator("#sharpness figure[data-plane]").count() == 0
+    assert page.locator("#epsilon_sharpness figure.picture").count() == 1
+    assert page.locator("#epsilon_sharpness figure[data-plane]").count() == 0
 
 
 def test_the_page_fits_a_phone(folder, page):

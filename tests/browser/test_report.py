@@ -7,7 +7,7 @@ from playwright.sync_api import Page
 
 from lossatlas.figures.interactive import MOST_NODES, surface_data, surface_figure
 from lossatlas.results.storage import read_result
-from lossatlas.study.site.site import PLANES, slug
+from lossatlas.study.site.site import slug
 
 from .conftest import address
 
@@ -130,11 +130,11 @@ def test_no_more_surfaces_are_alive_than_browsers_allow(report, page):
     assert page.locator(".js-plotly-plot").count() == 6
 
 
-@pytest.mark.parametrize("plane", list(PLANES))
+@pytest.mark.parametrize("plane", ["random_plane", "trajectory_plane"])
 def test_pages_and_notebooks_draw_the_same_surface(report, page, plane):
     run = next(iter(report.study.runs()))
     page.goto(address(report, f"assets/runs/{slug(run)}.html"))
-    data = surface_data(read_result(report.run_folder(run) / PLANES[plane]), most_nodes=MOST_NODES)
+    data = surface_data(read_result(report.result_file(run, plane)), most_nodes=MOST_NODES)
     for split in ("train", "test"):
         drawn = page.evaluate(
             "async ([slug, plane, split]) => lossatlas.surfaceFigure((await lossatlas.planes(slug))[plane], split)",
@@ -189,7 +189,7 @@ def test_two_runs_side_by_side_have_one_scale_and_turn_together(report, page):
     one, other, third = list(report.study.runs())[:3]
     page.goto(address(report, "assets/compare.html", f"{slug(one)},{slug(other)}"))
     plots = page.locator(".panel .js-plotly-plot")
-    for plane, traces in {"Random slice": 2, "Plane of the path": 4}.items():
+    for plane, traces in {"Random plane": 2, "Trajectory plane": 4}.items():
         page.get_by_role("button", name=plane).click()
         page.wait_for_function(
             """traces => { const plots = [...document.querySelectorAll(".panel .js-plotly-plot")];

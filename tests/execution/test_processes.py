@@ -7,8 +7,9 @@ import signal
 import pytest
 from rich.console import Console
 
-from lossatlas.execution.jobs import Job
-from lossatlas.execution.processes import WorkersDied, run_jobs, start_workers
+from lossatlas.errors import WorkersDied
+from lossatlas.execution.jobs import Job, run_jobs
+from lossatlas.execution.processes import start_workers
 from lossatlas.execution.progress import Progress
 from tests.study.tiny import quiet
 

@@ -10,6 +10,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 SPLITS = ["train", "test"]
+DECAYS = [0.0, 1e-4, 0.0005]
+ALPHA, BETA = np.linspace(0, 1, 11), np.linspace(-2, 2, 7)
 
 
 def png(figure: Figure) -> bytes:
@@ -31,6 +33,10 @@ def curve(low: float = 0.0, steps: int = 11) -> xr.Dataset:
     )
 
 
+def along_random_directions(result: xr.Dataset) -> xr.Dataset:
+    return result.assign_attrs(normalize="filter", biases="zero")
+
+
 def surface() -> xr.Dataset:
     alpha, beta = np.linspace(-1, 1, 9), np.linspace(-2, 2, 7)
     bowl = 1 + alpha[:, None] ** 2 + 0.25 * beta[None, :] ** 2 + 0.1 * alpha[:, None]
@@ -46,7 +52,7 @@ def surface() -> xr.Dataset:
 
 @pytest.fixture
 def line() -> xr.Dataset:
-    return curve(-1.0)
+    return along_random_directions(curve(-1.0))
 
 
 @pytest.fixture
@@ -62,7 +68,7 @@ def path() -> xr.Dataset:
 
 @pytest.fixture
 def plane() -> xr.Dataset:
-    return surface()
+    return along_random_directions(surface())
 
 
 @pytest.fixture
@@ -85,12 +91,14 @@ def draws() -> xr.Dataset:
     alpha, width = np.linspace(-1, 1, 11), np.arange(1.0, 13.0)
     loss = np.stack([level + alpha[:, None] ** 2 * width for level in (0.5, 0.7)])
     dims = ("split", "alpha", "draw")
-    return xr.Dataset(
-        {
-            "loss": (dims, loss, {"long_name": "loss", "units": "criterion"}),
-            "accuracy": (dims, 1 / (1 + loss), {"long_name": "accuracy", "units": "1"}),
-        },
-        {"split": SPLITS, "alpha": ("alpha", alpha, {"long_name": "position α", "units": "1"})},
+    return along_random_directions(
+        xr.Dataset(
+            {
+                "loss": (dims, loss, {"long_name": "loss", "units": "criterion"}),
+                "accuracy": (dims, 1 / (1 + loss), {"long_name": "accuracy", "units": "1"}),
+            },
+            {"split": SPLITS, "alpha": ("alpha", alpha, {"long_name": "position α", "units": "1"})},
+        )
     )
 
 
@@ -180,3 +188,61 @@ def increases() -> xr.Dataset:
         {"split": SPLITS},
         {"radius": 0.05, "samples": 50},
     )
+
+
+def blocks(count: int, scale: float = 1.0) -> xr.Dataset:
+    """`count` blocks whose largest eigenvalues go from 1 to `scale`, the last of one parameter only."""
+    top = np.geomspace(1, scale, count) * np.array([[1.0], [1.5]])  # (split, block)
+    eigenvalues = np.stack([top, top / 2, top / 4], axis=-1)
+    eigenvalues[:, -1, 1:] = np.nan
+    converged = np.ones((2, count), dtype=bool)
+    converged[0, 1] = False
+    names = [f"encoder.layers.{index}.self_attention.output_projection" for index in range(count)]
+    return xr.Dataset(
+        {
+            "eigenvalues": (("split", "block", "eigenvalue"), eigenvalues),
+            "residuals": (("split", "block", "eigenvalue"), 0 * eigenvalues),
+            "smallest": (("split", "block"), -top / 3),
+            "smallest_residual": (("split", "block"), 0 * top),
+            "trace": (("split", "block"), 2 * top - 1),
+            "trace_error": (("split", "block"), 0.1 * top),
+            "converged": (("split", "block"), converged),
+        },
+        {
+            "split": SPLITS,
+            "block": names,
+            "eigenvalue": [1, 2, 3],
+            "parameters": ("block", np.arange(count) + 1234),
+        },
+    )
+
+
+@pytest.fixture
+def layers() -> xr.Dataset:
+    return blocks(5, 3e-4)
+
+
+def measured(loss: np.ndarray, dims: tuple[str, ...], coords: dict) -> xr.Dataset:
+    attrs = {"long_name": "loss", "units": "criterion"}
+    return xr.Dataset(
+        {
+            "loss": (("split", "weight_decay", *dims), loss, attrs),
+            "accuracy": (("split", "weight_decay", *dims), 1 / (1 + loss), {"long_name": "accuracy", "units": "1"}),
+            "penalty": (("weight_decay", *dims), 1000 + loss[0], {"long_name": "penalty", "units": "criterion"}),
+        },
+        {"split": SPLITS, "weight_decay": DECAYS, **coords},
+    )
+
+
+@pytest.fixture
+def family_of_lines() -> xr.Dataset:
+    falling = 1.5 - ALPHA**2 + 0.2 * np.arange(3)[:, None]
+    return measured(np.stack([falling, 1.25 * falling]), ("alpha",), {"alpha": ALPHA})
+
+
+@pytest.fixture
+def family_of_planes() -> xr.Dataset:
+    axis = np.linspace(-1, 1, 9)
+    bowl = (1 + np.arange(3))[:, None, None] * (1 + axis[:, None] ** 2 + 0.25 * BETA**2)
+    result = measured(np.stack([bowl, 7 * bowl]), ("alpha", "beta"), {"alpha": axis, "beta": BETA})
+    return result.assign(relative_length=("weight_decay", [1.0, 1.25, 3.5]))

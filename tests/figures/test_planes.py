@@ -11,8 +11,9 @@ from matplotlib.path import Path
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from lossatlas.figures import interactive, planes, slices, trajectory_plane
+from lossatlas.figures import interactive, planes
 from lossatlas.figures.planes import Scale
+from lossatlas.figures.plot import pages
 
 
 def filled(ax) -> QuadContourSet:
@@ -36,15 +37,15 @@ def level_at(ax, x: float, y: float) -> tuple[float, float] | None:
 
 
 def test_a_plane_gives_three_pages_with_a_panel_per_split(plane):
-    made = dict(slices.pages(plane, "a title"))
-    assert list(made) == ["slice2d_contour.png", "slice2d_surface.png", "slice2d_accuracy.png"]
-    for name in ("slice2d_contour.png", "slice2d_accuracy.png"):
+    made = dict(pages(plane, "a title"))
+    assert list(made) == ["contour", "surface", "accuracy"]
+    for name in ("contour", "accuracy"):
         train, test, bar = made[name].axes
         assert (train.get_title("left"), test.get_title("left")) == ("train", "test")
         assert train.get_xlabel() == test.get_xlabel() == "random direction α"
         assert train.get_ylabel() == "random direction β"
-        assert bar.get_ylabel() == name[8:-4].replace("contour", "loss")
-    surfaces = made["slice2d_surface.png"].axes
+        assert bar.get_ylabel() == name.replace("contour", "loss")
+    surfaces = made["surface"].axes
     assert len(surfaces) == 2
     assert all(isinstance(ax, Axes3D) and ax.get_zlabel() == "loss" for ax in surfaces)
 
@@ -61,7 +62,7 @@ def test_both_panels_share_one_norm_that_spans_both(plane):
 
 def test_every_grid_point_lies_in_its_own_band_of_colour(plane):
     """α runs along x and β along y: a transposed or flipped surface fails, the grid is not square."""
-    ax = planes.draw_contour(plane, Figure().subplots(), split="test")
+    ax = planes.draw_plane(plane, Figure().subplots(), split="test")
     values = plane.loss.sel(split="test")
     for a in plane.alpha.values[1:-1]:
         for b in plane.beta.values[1:-1]:
@@ -79,7 +80,7 @@ def test_surface_corners_are_exactly_the_results_values(plane):
 
 def test_values_that_are_not_finite_leave_a_hole_and_nothing_else(plane):
     plane.loss[0, 2, 3], plane.loss[0, 6, 2] = np.nan, np.inf
-    ax = planes.draw_contour(plane, Figure().subplots(), split="train")
+    ax = planes.draw_plane(plane, Figure().subplots(), split="train")
     for i, j in ((2, 3), (6, 2)):
         assert level_at(ax, float(plane.alpha[i]), float(plane.beta[j])) is None
     assert level_at(ax, float(plane.alpha[4]) + 1e-7, float(plane.beta[3]) + 1e-7) is not None
@@ -133,7 +134,7 @@ def test_a_factor_of_five_is_enough_for_a_log_scale_with_ticks_of_its_own(plane,
 def test_zeros_on_a_log_scale_are_marked_not_replaced(plane):
     plane["loss"] = plane.loss.copy(data=np.exp(5 * plane.loss.values))
     plane.loss[0, 3, 2] = 0.0
-    ax = planes.draw_contour(plane, Figure().subplots(), split="train")
+    ax = planes.draw_plane(plane, Figure().subplots(), split="train")
     assert level_at(ax, float(plane.alpha[3]), float(plane.beta[2])) is None
     (dots,) = [line for line in ax.lines if line.get_label() == "loss 0"]
     np.testing.assert_array_equal(np.asarray(dots.get_xydata()), [[plane.alpha[3], plane.beta[2]]])
@@ -146,12 +147,12 @@ def test_a_loss_with_negative_values_stays_linear(plane):
 
 def test_a_surface_shows_one_split_and_asks_which(plane):
     with pytest.raises(ValueError, match="split is None: one surface shows one split, choose from train, test"):
-        slices.draw_plane(plane, Figure().subplots())
+        planes.draw_plane(plane, Figure().subplots())
     one = plane.isel(split=0, drop=True)
     np.testing.assert_array_equal(
-        filled(slices.draw_plane(one, Figure().subplots())).levels, Scale.of(one.loss).edges
+        filled(planes.draw_plane(one, Figure().subplots())).levels, Scale.of(one.loss).edges
     )  # fmt: skip
-    assert [len(figure.axes) for _, figure in slices.pages(one, "")] == [2, 1, 2]
+    assert [len(figure.axes) for _, figure in pages(one, "")] == [2, 1, 2]
 
 
 def test_many_grid_lines_are_thinned_and_the_ends_kept():
@@ -160,30 +161,3 @@ def test_many_grid_lines_are_thinned_and_the_ends_kept():
     drawn = corners(planes.draw_surface(values, Figure().add_subplot(projection="3d")))
     assert len(drawn) <= 34**2
     assert {tuple(xy) for xy in drawn[:, :2]} >= {(-1, -1), (-1, 1), (1, -1), (1, 1)}
-
-
-def test_the_trajectory_runs_from_its_start_to_the_origin(trajectory):
-    made = dict(trajectory_plane.pages(trajectory, ""))
-    assert list(made) == ["plane_contour.png", "plane_surface.png"]
-    train, test, _ = made["plane_contour.png"].axes
-    for ax in (train, test):
-        marks = {line.get_label(): np.asarray(line.get_xydata()) for line in ax.lines}
-        np.testing.assert_array_equal(marks["start"], [[0.8, 1.5]])
-        np.testing.assert_array_equal(marks["end"], [[0.0, 0.0]])
-        path = np.asarray(ax.lines[1].get_xydata())
-        np.testing.assert_array_equal(path, np.stack([trajectory.path_alpha, trajectory.path_beta], -1))
-    assert train.get_xlabel() == "first principal direction α\n(86 % of variance)"
-    assert train.get_ylabel() == "second principal direction β\n(9.3 % of variance)"
-    assert [text.get_text() for text in test.get_legend().get_texts()] == ["start", "end"]
-
-
-@pytest.mark.parametrize("log", [False, True])
-def test_on_the_surface_the_path_has_the_loss_of_its_projections(trajectory, log):
-    if log:
-        for name in ("loss", "path_plane_loss"):
-            trajectory[name] = trajectory[name].copy(data=np.exp(5 * trajectory[name].values))
-    figure = dict(trajectory_plane.pages(trajectory, ""))["plane_surface.png"]
-    for ax, split in zip(figure.axes, ("train", "test"), strict=True):
-        heights = trajectory.path_plane_loss.sel(split=split).values
-        _, _, z = ax.lines[1].get_data_3d()  # type: ignore[attr-defined]
-        np.testing.assert_array_equal(z, np.log10(heights) if log else heights)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lossatlas.loss import evaluation as stacked
+from lossatlas import hardware
 from lossatlas.loss.loss import Loss, accuracy
 from lossatlas.operators.hessian import Hessian, dense_hessian
 from tests.conftest import seeded
@@ -32,12 +32,12 @@ def loss_and_points(name, count=3):
 def test_a_stack_equals_plain_loops(network, vectorize, monkeypatch):
     loss, points, (module, inputs, targets) = loss_and_points(network)
     if vectorize:
-        monkeypatch.setattr(stacked, "LOOP_BELOW", 0)
+        monkeypatch.setattr(hardware, "LOOP_BELOW", 0)
         if network in NOT_VECTORIZABLE:
             with pytest.warns(UserWarning, match="cannot be vectorised over points, so they are evaluated one by one"):
                 loss(points)
     else:
-        monkeypatch.setattr(stacked, "LOOP_BELOW", 10**9)
+        monkeypatch.setattr(hardware, "LOOP_BELOW", 10**9)
     values = loss.evaluate(points)
     for index, theta in enumerate(points):
         assert values["loss"][index].item() == pytest.approx(plain_loss(module, theta, inputs, targets), rel=1e-12)
@@ -45,7 +45,7 @@ def test_a_stack_equals_plain_loops(network, vectorize, monkeypatch):
 
 
 def test_the_fallback_is_said_once(monkeypatch):
-    monkeypatch.setattr(stacked, "LOOP_BELOW", 0)
+    monkeypatch.setattr(hardware, "LOOP_BELOW", 0)
     monkeypatch.setattr(Loss, "chunk", 1)
     loss, points, _ = loss_and_points("branching")
     assert len(points) > 1
@@ -69,7 +69,7 @@ def test_a_fault_in_the_module_is_no_fallback(monkeypatch):
                 raise RuntimeError("the module is broken")
             return self.linear(x)
 
-    monkeypatch.setattr(stacked, "LOOP_BELOW", 0)
+    monkeypatch.setattr(hardware, "LOOP_BELOW", 0)
     _, inputs, targets = build("cubic")
     loss = Loss.of(Breaking(), (inputs, targets), nn.CrossEntropyLoss())
     loss.module.broken = True

@@ -28,7 +28,7 @@ def test_everything_that_holds_batches_gives_the_same_loss(mlp, moons, theta):
     x, y = moons
     pairs = list(zip(x.split(16), y.split(16), strict=True))
     dataset = TensorDataset(x, y)
-    expected = nn.functional.cross_entropy(Loss.of(mlp, moons, nn.CrossEntropyLoss())._state.module(x), y).item()
+    expected = nn.functional.cross_entropy(Loss.of(mlp, moons, nn.CrossEntropyLoss()).module(x), y).item()
     for data in (
         moons, list(moons), pairs, iter(pairs), (pair for pair in pairs), dataset, DataLoader(dataset, 16),
         [list(pair) for pair in pairs], [Pair(*pair) for pair in pairs],
@@ -79,10 +79,10 @@ def test_large_data_stay_where_they_are_and_are_cast_batch_by_batch():
     x = torch.zeros(4, 100)
     small = Batches([(x, x)], torch.device("cpu"), torch.float64, budget=10**6)
     large = Batches([(x, x)], torch.device("cpu"), torch.float64, budget=1)
-    assert small._kept[0][0].dtype == torch.float64
-    assert large._kept[0][0] is x
+    assert small._batches[0][0].dtype == torch.float64
+    assert large._batches[0][0] is x
     assert next(iter(large))[0].dtype == torch.float64
-    assert Batches([(x, x)], torch.device("cpu"), budget=1)._kept[0][0] is x
+    assert Batches([(x, x)], torch.device("cpu"), budget=1)._batches[0][0] is x
 
 
 def test_reading_draws_from_no_random_stream(mlp, moons):

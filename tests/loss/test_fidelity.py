@@ -11,7 +11,6 @@ from torch.nn.functional import cross_entropy
 from lossatlas import hardware, interpolate, random_line, random_plane
 from lossatlas.hardware import coarse_products
 from lossatlas.loss import fidelity
-from lossatlas.loss import microbatches as pieces
 from lossatlas.loss.fidelity import rough_losses
 from lossatlas.loss.loss import Loss, accuracy
 from lossatlas.loss.subsample import strata
@@ -157,7 +156,7 @@ def test_no_sample_where_examples_do_not_stand_alone(network, many):
 @pytest.fixture
 def small_is_large(monkeypatch):
     """Two fidelities where by itself one would do."""
-    monkeypatch.setattr(fidelity, "WORTH", 0)
+    monkeypatch.setattr(hardware, "SAMPLED_OPERATIONS", 0)
 
 
 def test_a_surface_from_two_fidelities_is_right_within_its_error(network, many, small_is_large):
@@ -243,8 +242,8 @@ def test_a_module_with_a_loss_of_its_own_is_sampled_at_random(network, many, sma
 
 
 def test_a_result_says_what_was_rough(network, many, monkeypatch):
-    monkeypatch.setattr(fidelity, "BFLOAT16_ENOUGH", 0)
-    monkeypatch.setattr(fidelity, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(hardware, "BFLOAT16_ENOUGH", 0)
+    monkeypatch.setattr(hardware, "takes_bfloat16", lambda device, dtype: True)
     loss = Loss.of(network, many, nn.CrossEntropyLoss())
     result = random_plane(loss, loss.theta, generator=seeded(0), steps=31)
     assert result.attrs["filled"].endswith("in bfloat16")
@@ -317,8 +316,8 @@ def test_coarse_products_are_close(network, many):
 
 @pytest.fixture
 def little_cache(monkeypatch):
-    monkeypatch.setattr(pieces, "PIECE_BYTES", 1)
-    monkeypatch.setattr(pieces, "PIECE_ROWS", 500)
+    monkeypatch.setattr(hardware, "MICROBATCH_BYTES", 1)
+    monkeypatch.setattr(hardware, "MICROBATCH_ROWS", 500)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -398,8 +397,8 @@ def test_batches_that_cannot_be_cut_stay_whole(network, many, little_cache):
 
 def test_large_weights_are_not_read_for_small_pieces(many, monkeypatch):
     """A piece is no smaller than the weights that it reads."""
-    monkeypatch.setattr(pieces, "PIECE_BYTES", 1)
-    monkeypatch.setattr(pieces, "PIECE_ROWS", 1)
+    monkeypatch.setattr(hardware, "MICROBATCH_BYTES", 1)
+    monkeypatch.setattr(hardware, "MICROBATCH_ROWS", 1)
     wide = nn.Sequential(nn.Linear(2, 400), nn.ReLU(), nn.Linear(400, 400), nn.ReLU(), nn.Linear(400, 2))
-    rows = [len(batch[1]) for batch in Loss.of(wide, many, nn.CrossEntropyLoss())._data]
+    rows = [len(batch[1]) for batch in Loss.of(wide, many, nn.CrossEntropyLoss())._components.data]
     assert 4 * 400 * max(rows) == pytest.approx(4 * sum(p.numel() for p in wide.parameters()), rel=0.01)

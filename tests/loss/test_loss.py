@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import vector_to_parameters
 
-from lossatlas.loss import evaluation as stacked
-from lossatlas.loss import loss as loss_module
+from lossatlas import hardware
 from lossatlas.loss.loss import Loss, accuracy
 from lossatlas.operators.hessian import Hessian, dense_hessian
 from lossatlas.parameters.curves import Affine, centered
@@ -61,7 +60,7 @@ def test_a_stack_equals_its_members_one_by_one(loss, mlp, moons, generator):
 def test_the_chunk_changes_nothing(mlp, ragged, theta, generator, monkeypatch, chunk_bytes):
     points = theta + torch.randn(5, len(theta), generator=generator, dtype=torch.float64)
     expected = Loss.of(mlp, ragged, nn.CrossEntropyLoss())(points)
-    monkeypatch.setattr(loss_module, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(hardware, "CHUNK_BYTES", chunk_bytes)
     other = Loss.of(mlp, ragged, nn.CrossEntropyLoss())
     assert torch.allclose(other(points), expected, rtol=1e-13, atol=0)
     assert (other.chunk == 1) == (chunk_bytes == 1)
@@ -315,11 +314,11 @@ def test_small_chunks_are_evaluated_one_by_one_to_the_same_values(mlp, moons, th
     points = theta + torch.randn(5, len(theta), generator=generator, dtype=torch.float64)
     values = []
     for below in (0, 10**9):
-        monkeypatch.setattr(stacked, "LOOP_BELOW", below)
+        monkeypatch.setattr(hardware, "LOOP_BELOW", below)
         loss = Loss.of(mlp, moons, nn.CrossEntropyLoss(), metrics={"accuracy": accuracy})
         with pytest.MonkeyPatch.context() as one:
             if below:
-                one.setattr(loss._stacked, "_vectorized", None)
+                one.setattr(loss._sums, "_vectorized", None)
             values.append(loss.evaluate(points))
     assert torch.allclose(values[0]["loss"], values[1]["loss"], rtol=1e-13, atol=0)
     assert torch.equal(values[0]["accuracy"], values[1]["accuracy"])
@@ -476,3 +475,31 @@ def test_a_criterion_that_does_not_say_whether_it_sums_is_asked(criterion, reque
 def test_accuracy_leaves_out_what_torchs_losses_leave_out():
     output = torch.tensor([[[2.0, 1.0], [0.0, 3.0], [5.0, 0.0]]])
     assert accuracy(output, torch.tensor([[0, 0, -100]])).item() == 0.5
+
+
+def test_a_watched_loss_reports_every_chunk_and_stays_the_same_function(mlp, ragged, theta, generator):
+    """So do the losses that `to` and `subset` make; the loss that was watched keeps silent."""
+    points = theta + torch.randn(5, len(theta), generator=generator, dtype=torch.float64)
+    plain, counts = Loss.of(mlp, ragged, nn.CrossEntropyLoss(), memory=2 * theta.nbytes), []
+    watched = plain.watched(counts.append)
+    expected = plain(points)
+    assert counts == []
+    assert torch.equal(watched(points), expected)
+    assert counts == [2, 2, 1]
+    for other in (watched.to(torch.float32), watched.subset(20, at=theta, generator=generator)):
+        counts.clear()
+        assert other is not None
+        other(points)
+        assert sum(counts) == len(points)
+    again: list[int] = []
+    watched.watched(again.append)(points)
+    assert again == [2, 2, 1]
+    assert watched.attrs == plain.attrs
+
+
+def test_what_a_callback_raises_ends_the_evaluation(loss, theta):
+    def stop(count):
+        raise KeyboardInterrupt(f"after {count} point")
+
+    with pytest.raises(KeyboardInterrupt, match="after 1 point"):
+        loss.watched(stop)(theta)

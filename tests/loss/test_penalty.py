@@ -68,7 +68,7 @@ def test_results_hold_both_with_units(decayed, theta, generator):
 def test_a_large_theta_is_squared_piece_by_piece(monkeypatch, generator):
     theta = torch.randn(10, generator=generator, requires_grad=True)
     whole = Penalty(0.5)(theta)
-    monkeypatch.setattr("lossatlas.loss.penalty.PIECE", 3)
+    monkeypatch.setattr("lossatlas.hardware.FLOAT64_PARAMETERS", 3)
     assert Penalty(0.5)(theta).item() == pytest.approx(whole.item(), rel=1e-15)
     assert torch.allclose(torch.autograd.grad(Penalty(0.5)(theta), theta)[0], 0.5 * theta)
 

@@ -42,7 +42,9 @@ def problem():
 
 # Coarse: what is tested is not how fine the pictures are.
 COARSE = [
-    "--steps", "5", "--draws", "2", "--eigenvalues", "2", "--samples", "6",
+    "--steps", "5", "--random-line.draws", "2", "--spectrum.k", "2", "--spectrum.samples", "6",
+    "--spectral-density.draws", "2", "--spectral-density.k", "2", 
+    "--block-spectrum.k", "2", "--block-spectrum.samples", "6",
 ]  # fmt: skip
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from lossatlas.cli import main
-from lossatlas.files import read_json
-from lossatlas.model_report import measure as measuring
+from lossatlas.execution import measuring
+from lossatlas.execution.failures import failures
 from lossatlas.model_report.folder import Folder
-from lossatlas.model_report.measurements import Subject, measurements
+from lossatlas.model_report.plan import Plan
 from lossatlas.model_report.problem import load_problem
-from lossatlas.model_report.settings import PROBES, Settings
-from lossatlas.random_streams import stream
+from lossatlas.model_report.settings import OF_ONE_MODEL, Shared, default_settings, settings_by_probe
+from lossatlas.probes.probe import Probe, Subject
 from lossatlas.results.storage import read_result
 
 from .conftest import COARSE, PROBLEM
@@ -37,9 +37,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_every_probe_leaves_a_result_a_figure_and_a_section(done):
     out = done / "out"
-    names = {file.stem for file in (out / "results").glob("*.nc")}
-    others = {"connectivity_seed_1", "connectivity_seed_2"}
-    assert names == (set(PROBES) - {"connectivity"}) | others
+    names = {file.stem for file in (out / "results").iterdir()}
+    others = {"linear_connectivity_seed_1", "linear_connectivity_seed_2"}
+    assert names == (set(OF_ONE_MODEL) - {"linear_connectivity"}) | others
     text = (out / "report.md").read_text()
     page = (out / "report.html").read_text()
     for name in names:
@@ -53,9 +53,9 @@ def test_every_probe_leaves_a_result_a_figure_and_a_section(done):
 
 def test_the_report_says_what_the_results_say(done):
     text = (done / "out" / "report.md").read_text()
-    spectrum = read_result(done / "out" / "results" / "spectrum.nc").sel(split="train")
+    spectrum = read_result(done / "out" / "results" / "spectrum.json").sel(split="train")
     assert f"largest eigenvalue {float(spectrum.eigenvalues[0]):.4g}"[:26] in text
-    barrier = float(read_result(done / "out" / "results" / "connectivity_seed_1.nc").barrier.sel(split="train"))
+    barrier = float(read_result(done / "out" / "results" / "linear_connectivity_seed_1.nc").barrier.sel(split="train"))
     assert f"The straight path to seed_1 has a barrier of {barrier:#.3g}".rstrip(".") in text.replace("\\", "")
 
 
@@ -66,7 +66,7 @@ def test_the_numbers_are_those_of_the_library(done):
     theta = losses["train"].theta
     plane = read_result(done / "out" / "results" / "random_plane.nc")
     assert np.isclose(float(plane.loss.sel(split="test", alpha=0, beta=0)), float(losses["test"](theta)))
-    line = read_result(done / "out" / "results" / "connectivity_seed_2.nc")
+    line = read_result(done / "out" / "results" / "linear_connectivity_seed_2.nc")
     other = problem.others(losses["train"])["seed 2"]
     assert np.isclose(float(line.loss.sel(split="train").isel(alpha=-1)), float(losses["train"](other)))
 
@@ -74,14 +74,14 @@ def test_the_numbers_are_those_of_the_library(done):
 def test_what_is_there_is_not_measured_again(done, capsys):
     before = files(done / "out")
     assert main(["probe", f"{done / 'digits_problem.py'}:problem", "--out", str(done / "out"), *COARSE]) == 0
-    assert "measuring: 0 to do" in capsys.readouterr().out
+    assert "nothing is left to measure" in capsys.readouterr().out
     assert files(done / "out") == before
 
 
 def test_a_lost_result_is_made_again_byte_for_byte(done, tmp_path):
     shutil.copytree(done / "out", tmp_path / "out")
     before = files(tmp_path / "out")
-    for name in ("results/spectrum.nc", "figures/sharpness/sharpness_hist.png"):
+    for name in ("results/spectrum.json", "figures/epsilon_sharpness/epsilon_sharpness_hist.png"):
         (tmp_path / "out" / name).unlink()
     assert main(["probe", f"{done / 'digits_problem.py'}:problem", "--out", str(tmp_path / "out"), *COARSE]) == 0
     assert files(tmp_path / "out") == before
@@ -119,18 +119,23 @@ def test_a_probe_that_fails_is_recorded_and_the_others_go_on(problem_file, tmp_p
 
     arguments = [
         "probe", f"{problem_file}:problem", "--out", str(tmp_path / "out"), *COARSE,
-        "--probes", "sharpness", "random_line",
+        "--probes", "epsilon_sharpness", "random_line",
     ]  # fmt: skip
+    own = Probe.measure
     with monkeypatch.context() as patch:
-        patch.setattr("lossatlas.model_report.measurements.epsilon_sharpness", fail)
+        patch.setattr(
+            Probe, "measure", lambda self, *given: (fail if self.name == "epsilon_sharpness" else own)(self, *given)
+        )
         assert main(arguments) == 1
-    assert "failed: sharpness: RuntimeError: no room" in capsys.readouterr().out
-    assert read_json(tmp_path / "out" / "failures.json") == {"sharpness": "RuntimeError: no room"}
+    assert "failed: epsilon_sharpness: RuntimeError: no room" in capsys.readouterr().out
+    (failed,) = failures(tmp_path / "out").items()
+    assert failed[0] == "epsilon_sharpness"
+    assert failed[1].startswith("RuntimeError: no room (test_probe.py, line ")
     assert (tmp_path / "out" / "results" / "random_line.nc").is_file()
     assert "no room" in (tmp_path / "out" / "report.md").read_text()
     assert main(arguments) == 0
     assert not (tmp_path / "out" / "failures.json").exists()
-    assert (tmp_path / "out" / "results" / "sharpness.nc").is_file()
+    assert (tmp_path / "out" / "results" / "epsilon_sharpness.json").is_file()
 
 
 def test_without_checkpoints_and_solutions_the_rest_is_measured(tmp_path, capsys):
@@ -138,9 +143,9 @@ def test_without_checkpoints_and_solutions_the_rest_is_measured(tmp_path, capsys
     (tmp_path / "bare.py").write_text(text)
     out = tmp_path / "out"
     arguments = ["probe", f"{tmp_path / 'bare.py'}:problem", "--out", str(out), *COARSE]
-    assert main([*arguments, "--probes", "interpolation", "trajectory_plane", "model_plane", "random_line"]) == 0
+    assert main([*arguments, "--probes", "interpolate", "trajectory_plane", "model_plane", "random_line"]) == 0
     printed = capsys.readouterr().out
-    for probe in ("interpolation", "trajectory_plane", "model_plane"):
+    for probe in ("interpolate", "trajectory_plane", "model_plane"):
         assert f"left out: {probe} wants" in printed
     assert [file.stem for file in (out / "results").glob("*.nc")] == ["random_line"]
     assert "trajectory_plane" in (out / "report.md").read_text()
@@ -150,11 +155,11 @@ def test_without_checkpoints_and_solutions_the_rest_is_measured(tmp_path, capsys
     ("option", "value", "message"),
     [
         ("--steps", "6", "steps is 6: wanted an odd number"),
-        ("--draws", "0", "draws is 0: wanted at least 1"),
-        ("--eigenvalues", "0", "eigenvalues is 0: wanted at least 1"),
-        ("--samples", "1", "samples is 1: wanted at least 2"),
-        ("--radius", "0", "radius is 0.0: wanted a number above 0"),
-        ("--tol", "-1", "tol is -1.0: wanted a number above 0"),
+        ("--random-line.draws", "0", "draws is 0: wanted at least 1"),
+        ("--spectrum.k", "0", "k is 0: wanted at least 1"),
+        ("--block-spectrum.samples", "1", "samples is 1: wanted at least 2"),
+        ("--random-plane.radius", "0", "radius is 0.0: wanted a number above 0"),
+        ("--spectrum.tol", "-1", "tol is -1.0: wanted a number above 0"),
     ],
 )
 def test_a_setting_that_no_probe_can_use_is_refused_before_any_work(
@@ -180,13 +185,13 @@ def test_a_model_that_diverged_is_reported_and_gone_on_with(tmp_path, capsys):
     out = tmp_path / "out"
     arguments = [
         "probe", f"{tmp_path / 'diverged.py'}:problem", "--out", str(out), *COARSE,
-        "--probes", "random_line", "sharpness",
+        "--probes", "random_line", "epsilon_sharpness",
     ]  # fmt: skip
     assert main(arguments) == 0
     assert "The train loss is not finite at the final weights" in (out / "report.md").read_text()
     before = files(out)
     assert main(arguments) == 0
-    assert "measuring: 0 to do" in capsys.readouterr().out
+    assert "nothing is left to measure" in capsys.readouterr().out
     assert files(out) == before
 
 
@@ -194,9 +199,10 @@ def test_solutions_whose_names_differ_in_signs_alone_have_a_file_each(tmp_path):
     (tmp_path / "alike.py").write_text(PROBLEM.replace('"seed 2"', '"seed/1"'))
     out = tmp_path / "out"
     assert main(
-        ["probe", f"{tmp_path / 'alike.py'}:problem", "--out", str(out), *COARSE, "--probes", "connectivity"]
+        ["probe", f"{tmp_path / 'alike.py'}:problem", "--out", str(out), *COARSE, "--probes", "linear_connectivity"]
     ) == 0  # fmt: skip
-    assert {file.stem for file in (out / "results").glob("*.nc")} == {"connectivity_seed_1", "connectivity_seed_1_2"}
+    found = {file.stem for file in (out / "results").glob("*.nc")}
+    assert found == {"linear_connectivity_seed_1", "linear_connectivity_seed_1_2"}
 
 
 def test_the_report_says_how_far_a_filled_surface_may_be_off(done, tmp_path):
@@ -212,26 +218,27 @@ def test_the_report_says_how_far_a_filled_surface_may_be_off(done, tmp_path):
     text = (tmp_path / "out" / "report.md").read_text()
     assert f"{int(plane.measured.sum())} of 961 nodes measured" in text
     assert f"{float(plane.loss_error.sel(split='test')):#.3g}".rstrip(".") in text
-    assert text.index("slice2d_contour.png") < text.index("slice2d_accuracy.png")
+    assert text.index("random_plane_contour.png") < text.index("random_plane_accuracy.png")
 
 
 def test_the_estimate_counts_what_is_evaluated(problem_file):
     """The number of evaluations in the table is what the probes ask for, but for what they refine."""
     problem = load_problem(f"{problem_file}:problem")
-    losses = problem.losses(measuring.TickingLoss)
+    counted: list[int] = []
+    losses = {split: loss.watched(counted.append) for split, loss in problem.losses().items()}
     first = losses["train"]
-    settings = Settings(steps=5, draws=2, eigenvalues=2, samples=6)
-    subject = Subject(losses, problem.trajectory(first), problem.others(first), settings)
-    wanted, lacking = measurements(subject)
-    assert not lacking
-    for measurement in wanted:
-        if not measurement.evaluations:
+    settings = settings_by_probe(Shared(steps=5), default_settings())
+    subject = Subject(losses, first.theta, problem.trajectory(first), problem.others(first))
+    plan = Plan.of(subject, Folder(problem_file.parent), probes=list(OF_ONE_MODEL), settings=settings, seed=0)
+    assert not plan.lacking
+    for measurement in plan.measurements:
+        cost = plan.cost(measurement)
+        if not cost.evaluations:
             continue
-        counted: list[int] = []
-        measuring.TickingLoss.tick = counted.append
-        measurement.measure(stream(0, measurement.name))
+        counted.clear()
+        measurement.ask(plan.subjects[measurement.name])
         each = sum(counted) / len(losses)
-        assert measurement.evaluations / 2 <= each <= 2 * measurement.evaluations, measurement.name
+        assert cost.evaluations / 2 <= each <= 2 * cost.evaluations, measurement.name
         assert torch.equal(first.theta, losses["train"].theta)
 
 
@@ -254,7 +261,7 @@ def test_the_report_says_whose_batch_statistics_a_path_has(tmp_path):
     ):
         (tmp_path / f"{name}.py").write_text(body)
         out = tmp_path / name
-        wanted = ["--probes", "interpolation", "sharpness"]
+        wanted = ["--probes", "interpolate", "epsilon_sharpness"]
         assert main(["probe", f"{tmp_path / name}.py:problem", "--out", str(out), *COARSE, *wanted]) == 0
         report = (out / "report.md").read_text()
         assert ("Every point has the batch statistics of this model" in report) == (name == "stored")

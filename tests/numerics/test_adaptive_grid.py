@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lossatlas.numerics.adaptive_grid import MOST, fill
+from lossatlas.numerics.adaptive_grid import (
+    ACCEPTED_ERROR,
+    MAX_MEASURED_SHARE,
+    MAX_PASSED_ROUNDS,
+    FillingDecision,
+    decide_filling,
+    fill,
+)
 
 AXIS = np.linspace(-1, 1, 51)
 
@@ -47,7 +54,7 @@ def test_a_surface_is_right_from_a_fraction_of_its_nodes(function):
     worst = np.abs(filled.values - whole).max()
     assert 0 < worst < 0.03 * np.ptp(whole)
     assert worst <= 2 * filled.error[0]  # of single ones only this: the promise is for nineteen of twenty, below
-    assert filled.measured.sum() == sum(map(len, asked)) < MOST * 51 * 51
+    assert filled.measured.sum() == sum(map(len, asked)) < MAX_MEASURED_SHARE * 51 * 51
     assert np.array_equal(filled.values[0][filled.measured], whole[0][filled.measured])
 
 
@@ -248,6 +255,43 @@ def test_no_more_than_twice_the_tolerance_is_stated_for_smooth_functions():
         filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01)
         assert filled.error[0] <= 0.02 * np.ptp(whole) + 1e-12
         assert np.abs(filled.values[0] - whole).max() <= filled.error[0]
+
+
+def decided(**options) -> FillingDecision:
+    """On a grid of 1,000 nodes, 200 of them measured, 48 in a round."""
+    options = {
+        "finite": True, "passed_rounds": 0, "error": np.inf, "tol": 0.01, "measured": 200, "round_nodes": 48,
+        "size": 1000, **options,
+    }  # fmt: skip
+    return decide_filling(**options)
+
+
+def test_rounds_are_made_until_one_holds_the_tolerance():
+    assert decided() is FillingDecision.REFINE
+    assert decided(error=0.0) is FillingDecision.REFINE  # of no round
+
+
+def test_an_error_that_is_small_enough_is_accepted():
+    largest = ACCEPTED_ERROR * 0.01
+    for rounds in range(1, MAX_PASSED_ROUNDS):
+        assert decided(passed_rounds=rounds, error=largest) is FillingDecision.ACCEPT
+        assert decided(passed_rounds=rounds, error=1.01 * largest) is FillingDecision.REFINE
+
+
+def test_a_larger_error_is_put_up_with_after_some_rounds():
+    assert decided(passed_rounds=MAX_PASSED_ROUNDS, error=1.0) is FillingDecision.ACCEPT
+
+
+def test_nodes_that_are_used_up_end_it_either_way():
+    last = int(MAX_MEASURED_SHARE * 1000) - 48
+    assert decided(measured=last) is FillingDecision.REFINE
+    assert decided(measured=last + 1) is FillingDecision.MEASURE_ALL
+    assert decided(measured=last + 1, passed_rounds=1, error=1.0) is FillingDecision.ACCEPT
+
+
+def test_a_value_that_is_not_finite_ends_it_whatever_has_passed():
+    for rounds in range(MAX_PASSED_ROUNDS + 1):
+        assert decided(finite=False, passed_rounds=rounds, error=0.0) is FillingDecision.MEASURE_ALL
 
 
 @pytest.mark.slow

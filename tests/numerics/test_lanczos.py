@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from lossatlas.numerics import lanczos as krylov
-from lossatlas.numerics.lanczos import _Search, extremal_eigenpairs
+from lossatlas.numerics import lanczos
+from lossatlas.numerics.convergence import Wanted
+from lossatlas.numerics.lanczos import _search, extremal_eigenpairs
 from lossatlas.numerics.trace import trace
 
 
@@ -350,7 +351,7 @@ def test_exact_products_go_on_from_all_that_rough_ones_found(number, monkeypatch
     assert calls == [3, 11]
     assert np.allclose(pairs.largest, sorted(DECAY)[:-11:-1], rtol=0, atol=1e-5)  # r² / gap
     assert float(pairs.smallest) == pytest.approx(-3, abs=1e-5)
-    monkeypatch.setattr(krylov, "BASIS_BYTES", 58 * len(DECAY) * 8)  # no room for a block of all, see below
+    monkeypatch.setattr(lanczos, "LANCZOS_BASIS_BYTES", 58 * len(DECAY) * 8)  # no room for a block of all, see below
     assert sum(searched_on(matrix, off_by(1e-4), number)[1]) > sum(calls) + 5
 
 
@@ -361,7 +362,7 @@ def test_exact_products_go_on_from_a_mixture_of_vectors_that_are_far_off():
 
 def test_a_wide_block_does_not_outgrow_the_memory_of_a_basis(monkeypatch):
     for rows, width in ((58, 2), (59, 11)):  # 11 + 2 · 11 + 4 before a restart, 2 · 11 beside them
-        monkeypatch.setattr(krylov, "BASIS_BYTES", rows * len(DECAY) * 8)
+        monkeypatch.setattr(lanczos, "LANCZOS_BASIS_BYTES", rows * len(DECAY) * 8)
         assert searched_on(rotated(DECAY), off_by(1e-4))[1][1] == width
 
 
@@ -515,9 +516,10 @@ def test_the_basis_stays_orthogonal_with_one_pass_over_the_old_rows():
     """Where Ritz values converge the overlaps of plain Lanczos grow to 1; here they stay rounding."""
     matrix = torch.as_tensor(rotated([1e3, 5e2, -3e2, *np.linspace(-1, 1, 297)]))
     for dtype, bound in ((torch.float64, 1e-13), (torch.float32, 2e-6)):
-        search = _Search(
-            lambda rows: rows @ matrix.to(rows), 300, 30, 5, 2, seed(), None, "cpu", dtype
+        search = _search(
+            lambda rows, dtype=dtype: rows @ matrix.to(dtype), 300, Wanted(30, 5), None, block=2, tol=1e-9,
+            max_products=120, generator=seed(), device="cpu", dtype=dtype,
         )  # fmt: skip
-        search.run(1e-9, 120)
-        basis = search.basis[: search.known].double()
-        assert float((basis @ basis.T - torch.eye(search.known)).abs().max()) < bound
+        known = search.basis.known
+        basis = search.basis.rows[:known].double()
+        assert float((basis @ basis.T - torch.eye(known)).abs().max()) < bound

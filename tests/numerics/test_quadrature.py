@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lossatlas.numerics import quadrature as density
-from lossatlas.numerics.quadrature import _lanczos, broaden, quadrature, spectral_density
+from lossatlas.numerics import quadrature as module
+from lossatlas.numerics.quadrature import _lanczos_rule, broaden, quadrature
 from lossatlas.numerics.trace import trace
 
 
@@ -63,7 +63,7 @@ def test_every_eigenvalue_of_a_small_matrix_is_a_node():
 
 def test_groups_of_draws_that_end_early_have_as_many_nodes(monkeypatch):
     """A matrix of low rank completes some Krylov spaces before the others; draws advance one by one."""
-    monkeypatch.setattr(density, "BASIS_BYTES", 1)
+    monkeypatch.setattr(module, "QUADRATURE_BASIS_BYTES", 1)
     values = torch.cat([torch.linspace(1, 2, 5, dtype=torch.float64), torch.zeros(60, dtype=torch.float64)])
     for steps in (4, 5, 6, 7, 8):
         found = quadrature(lambda rows: rows * values, 65, draws=6, steps=steps, generator=seed(steps))
@@ -153,10 +153,8 @@ def test_krylov_spaces_that_end_early(spectrum):
 
 
 def test_draws_in_several_groups_are_the_same(monkeypatch):
-    from lossatlas.numerics import quadrature as module
-
     one = of(MATRIX, draws=7, steps=9)
-    monkeypatch.setattr(module, "BASIS_BYTES", 8 * 100 * 10 * 2)
+    monkeypatch.setattr(module, "QUADRATURE_BASIS_BYTES", 8 * 100 * 10 * 2)
     two = of(MATRIX, draws=7, steps=9)
     assert torch.allclose(one.nodes, two.nodes, atol=1e-10)
     # Node by node the weights may differ: of two nodes that nearly coincide, only the sum is determined.
@@ -182,7 +180,7 @@ def test_products_are_counted_and_rows_go_together():
         rows.append(len(block))
         return block @ MATRIX
 
-    density = spectral_density(product, 100, draws=5, steps=8, generator=seed())
+    density = broaden(quadrature(product, 100, draws=5, steps=8, generator=seed()))
     assert rows == [5] * 8
     assert len(density.axis) == len(density.density) == len(density.error)
 
@@ -203,7 +201,7 @@ def test_the_averaged_rule_is_exact_one_degree_beyond_gauss():
     matrix = rotated([3.0, -2.5, *np.linspace(-1, 1, 40)])
     start = torch.randn(1, 42, generator=seed(5), dtype=torch.float64)
     steps = 4
-    nodes, weights = _lanczos(lambda rows: rows @ matrix, start, steps, torch.zeros(0, 42, dtype=torch.float64))
+    nodes, weights = _lanczos_rule(lambda rows: rows @ matrix, start, steps, torch.zeros(0, 42, dtype=torch.float64))
     assert nodes.shape == (1, 2 * steps - 1)
     v = start[0] / start.norm()
     for degree in range(2 * steps + 1):

@@ -9,10 +9,9 @@ from torch import nn
 from torch.func import functional_call, hessian
 from torch.nn.utils import vector_to_parameters
 
-from lossatlas.loss import loss as loss_module
+from lossatlas import hardware
 from lossatlas.loss import toys
 from lossatlas.loss.loss import Loss
-from lossatlas.operators import hessian as curvature_module
 from lossatlas.operators.gauss_newton import GaussNewton
 from lossatlas.operators.hessian import Hessian, dense_hessian, scaled
 
@@ -82,7 +81,7 @@ def test_products_against_finite_differences_of_the_loss(case, generator):
 
 @pytest.mark.parametrize("chunk_bytes", [1, 5000, 2**30])
 def test_a_block_equals_its_rows_one_at_a_time(network, batches, generator, monkeypatch, chunk_bytes):
-    monkeypatch.setattr(loss_module, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(hardware, "CHUNK_BYTES", chunk_bytes)
     loss = Loss.of(network, batches, nn.CrossEntropyLoss())
     theta = torch.randn(loss.layout.size, generator=generator, dtype=torch.float64)
     vectors = torch.randn(5, loss.layout.size, generator=generator, dtype=torch.float64)
@@ -107,7 +106,7 @@ def test_a_convolution_with_batch_norm(generator):
 @pytest.mark.parametrize("budget", [0, 2**30], ids=["rebuilt", "kept"])
 def test_a_block_of_parameters_is_a_diagonal_block_of_the_whole(network, ragged, moons, generator, monkeypatch, budget):
     """Whatever parameters, with the penalty of all of them in the loss."""
-    monkeypatch.setattr(curvature_module, "KEPT_BYTES", budget)
+    monkeypatch.setattr(hardware, "KEPT_GRAPH_BYTES", budget)
     loss = Loss.of(network, ragged, nn.CrossEntropyLoss(), penalty=lambda theta: (theta**3).sum() + theta.prod())
     theta = torch.randn(loss.layout.size, generator=generator, dtype=torch.float64)
 
@@ -224,7 +223,7 @@ def test_a_float32_loss_multiplies_in_float32(moons):
 
 @pytest.mark.parametrize("budget", [0, 2**30], ids=["rebuilt", "kept"])
 def test_graphs_are_kept_within_their_budget(network, ragged, generator, monkeypatch, budget):
-    monkeypatch.setattr(curvature_module, "KEPT_BYTES", budget)
+    monkeypatch.setattr(hardware, "KEPT_GRAPH_BYTES", budget)
     loss = Loss.of(network, ragged, nn.CrossEntropyLoss())
     theta = torch.randn(loss.layout.size, generator=generator, dtype=torch.float64)
     vectors = torch.randn(3, loss.layout.size, generator=generator, dtype=torch.float64)

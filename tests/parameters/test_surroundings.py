@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lossatlas import epsilon_sharpness
-from lossatlas.parameters import directions
+from lossatlas import epsilon_sharpness, hardware
 from lossatlas.parameters.directions import Surroundings, random_directions
 
 
@@ -28,9 +27,9 @@ def test_small_networks_have_the_directions_that_are_drawn_together(loss, theta)
 
 
 def test_large_ones_are_drawn_again_whenever_they_are_asked_for(loss, theta, monkeypatch):
-    monkeypatch.setattr(directions, "KEPT_BYTES", 1)
+    monkeypatch.setattr(hardware, "KEPT_DIRECTION_BYTES", 1)
     points = around(loss, theta)
-    assert points.kept is None
+    assert points.points is None
     whole = points[0:7]
     assert torch.equal(whole[0], theta)
     assert torch.equal(torch.cat([points[4:7], points[0:2]]), whole[[4, 5, 6, 0, 1]])
@@ -44,14 +43,14 @@ def test_large_ones_are_drawn_again_whenever_they_are_asked_for(loss, theta, mon
 
 
 def test_theta_is_never_written(loss, theta, monkeypatch):
-    monkeypatch.setattr(directions, "KEPT_BYTES", 1)
+    monkeypatch.setattr(hardware, "KEPT_DIRECTION_BYTES", 1)
     before = theta.clone()
     around(loss, theta)[0:7].add_(1)
     assert torch.equal(theta, before)
 
 
 def test_sharpness_of_a_large_network_is_the_rise_at_those_points(loss, theta, monkeypatch):
-    monkeypatch.setattr(directions, "KEPT_BYTES", 1)
+    monkeypatch.setattr(hardware, "KEPT_DIRECTION_BYTES", 1)
     result = epsilon_sharpness({"a": loss, "b": loss}, theta, generator=seed(), radius=0.1, samples=6)
     points = around(loss, theta)
     for index in range(6):

@@ -10,6 +10,7 @@ from lossatlas.loss.loss import Loss
 from lossatlas.operators.hessian import dense_hessian
 from lossatlas.probes.curvature.block_spectrum import block_spectrum, layers
 from tests.conftest import seeded
+from tests.dense import MATRICES, dense
 from tests.networks import build, ragged
 
 
@@ -52,6 +53,26 @@ def test_every_block_is_that_of_the_dense_hessian(network):
             assert float(found.trace) == pytest.approx(float(matrix.trace()), rel=1e-10)
             assert int(found.products) == len(where)
         assert float(found.eigenvalues[0]) <= float(torch.linalg.eigvalsh(whole)[-1]) + 1e-9  # Cauchy's interlacing
+
+
+@pytest.mark.parametrize("name", ["resnet", "transformer", "lstm"])
+@pytest.mark.parametrize("matrix", ["gauss-newton", "fisher"])
+def test_every_block_of_another_matrix_is_that_of_the_dense_one(matrix, name):
+    """With weight decay, some blocks as matrices and some searched, where the gradient is not zero."""
+    module, x, y = build(name)
+    loss = Loss.of(module, ragged(x, y, size=6), nn.CrossEntropyLoss(), weight_decay=0.01)
+    theta = loss.theta + 0.2 * torch.randn(loss.layout.size, generator=seed(4), dtype=torch.float64)
+    whole = dense(matrix, module.eval(), (x, y), loss.layout, theta, weight_decay=0.01)
+    result = block_spectrum(loss, theta, generator=seed(), matrix=matrix, k=3, samples=10, tol=1e-8)
+    assert result.attrs["matrix"] == matrix
+    assert bool(result.converged.all())
+    assert float(result.smallest.min()) > 0.01 - 1e-9
+    for block, names in layers(loss.layout).items():
+        where = entries(loss.layout, names)
+        values, found = torch.linalg.eigvalsh(whole[where][:, where]), result.sel(block=block)
+        assert np.allclose(found.eigenvalues, values.flip(0)[:3], atol=1e-7)
+        assert float(found.smallest) == pytest.approx(float(values[0]), abs=1e-7)
+        assert abs(float(found.trace) - float(values.sum())) < 5 * float(found.trace_error) + 1e-9
 
 
 def test_the_blocks_traces_add_up_to_the_whole(network):
@@ -131,16 +152,17 @@ def test_each_split_has_its_own_and_the_blocks_draws_differ(loss, mlp, moons, th
     assert float(first.trace[0]) != float(first.trace[1])
 
 
-def test_single_precision_first(monkeypatch):
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_single_precision_first(matrix):
     """A float32 block of over 1,000 parameters: sought in float32, answered in float64."""
     make = nn.Sequential(nn.Linear(2, 34), nn.Tanh(), nn.Linear(34, 34), nn.Tanh(), nn.Linear(34, 2))
     network = seeded(lambda: make)
     x = torch.randn(60, 2, generator=seed(1))
     loss = Loss.of(network, (x, (x[:, 0] * x[:, 1] > 0).long()), nn.CrossEntropyLoss())
-    result = block_spectrum(loss, loss.theta, generator=seed(), samples=5)
+    result = block_spectrum(loss, loss.theta, generator=seed(), matrix=matrix, samples=5)
     assert (result.rough_products > 0).values.tolist() == [False, True, False]
     assert bool(result.converged.all())
-    double = block_spectrum(loss.to(torch.float64), loss.theta, generator=seed(), samples=5)
+    double = block_spectrum(loss.to(torch.float64), loss.theta, generator=seed(), matrix=matrix, samples=5)
     assert not double.rough_products.any()
     assert np.allclose(result.eigenvalues, double.eigenvalues, atol=1e-3 * float(double.eigenvalues.max()))
 

@@ -14,8 +14,11 @@ import xarray as xr
 from torch import Tensor, nn
 
 import lossatlas
-from lossatlas.loss import loss as loss_module
+from lossatlas import hardware
+from lossatlas.figures.plot import kinds
 from lossatlas.loss.loss import Loss, accuracy
+from lossatlas.probes import PROBES
+from lossatlas.probes.probe import Family, Probe, Subject
 from tests.conftest import seeded
 
 
@@ -30,7 +33,7 @@ class Case:
     of_the_first: bool = False  # the plane is one of the first split's, whatever the others are
 
 
-CASES = {
+OWN = {
     "interpolate": Case(
         lambda losses, path, _: lossatlas.interpolate(losses, path[-1], path[0], steps=7),
         "loss",
@@ -112,6 +115,25 @@ CASES = {
 }
 
 
+def declared(probe: Probe) -> Case:
+    """A probe as its declaration has it measured, coarsely."""
+    few = {"steps": 5, "draws": 2, "samples": 5, "k": 2}
+    settings = probe.settings(**{name: few[name] for name in vars(probe.settings()) if name in few})
+
+    def run(losses, path: Tensor, generator: torch.Generator) -> xr.Dataset:
+        named = losses if isinstance(losses, dict) else {"": losses}
+        family = Family((0.0, 0.1), path[:2], path[2:])
+        others = {"one": path[0], "two": path[1]}
+        subject = Subject(named, path[-1], trajectory=path, others=others, family=family)
+        return probe.measure(subject, settings, generator)
+
+    return Case(run, "loss")
+
+
+# Every probe of PROBES; those whose points are worth choosing, or with more to say, as OWN has it.
+CASES = {probe.name: OWN.get(probe.name) or declared(probe) for probe in PROBES}
+
+
 @pytest.fixture(params=CASES.values(), ids=CASES)
 def case(request) -> Case:
     return request.param
@@ -170,6 +192,38 @@ def test_every_probe_is_under_contract():
     functions = {name for name in lossatlas.__all__ if inspect.isfunction(getattr(lossatlas, name))}
     no_probes = {"accuracy", "export", "load", "read_checkpoints", "read_loss_landscape", "save"}
     assert functions - no_probes == set(CASES)
+    assert set(OWN) <= set(CASES)
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+def test_a_probe_measures_as_it_declares(probe, losses, path):
+    """Called through its declaration it gives what its function gives, with numbers in its columns and words to say."""
+    result = declared(probe).run(losses, path, torch.Generator().manual_seed(5))
+    assert result.attrs["probe"] == probe.name
+    assert kinds(result), "no figure shows it"
+    told = probe.tell(result, "other")
+    assert told.sentence or told.lines or told.tables
+    for rows in told.tables:
+        assert all(len(row) == len(rows.headings) for row in rows.rows)
+    for name, column in probe.columns.items():
+        value = column.value(result.sel(split="train"))
+        assert isinstance(value, bool if column.boolean else float), name
+    assert set(vars(probe.settings())) <= probe.keywords
+    assert {"generator", "dtype"}.isdisjoint(vars(probe.settings()))
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+def test_the_cost_that_a_probe_declares_is_about_what_it_takes(probe, losses, path):
+    settings = probe.settings()
+    subject = Subject(
+        losses, path[-1], trajectory=path, others={"one": path[0], "two": path[1]},
+        family=Family((0.0, 0.1), path[:2], path[2:]),
+    )  # fmt: skip
+    cost = probe.cost(subject, settings)
+    assert cost.evaluations or cost.products
+    assert not probe.lacking(subject)
+    bare = Subject(losses, path[-1])
+    assert (probe.of == "model") == (not probe.lacking(bare))
 
 
 def test_the_module_stays_bit_for_bit(case, module, ragged, path):
@@ -230,7 +284,7 @@ def test_another_seed_gives_another_result_where_there_is_chance(case, losses, p
 def test_the_chunk_changes_nothing_beyond_rounding(case, module, ragged, path, monkeypatch):
     results = []
     for chunk_bytes in (1, 3000, 2**30):
-        monkeypatch.setattr(loss_module, "CHUNK_BYTES", chunk_bytes)
+        monkeypatch.setattr(hardware, "CHUNK_BYTES", chunk_bytes)
         loss = Loss.of(module, ragged, nn.CrossEntropyLoss(), metrics={"accuracy": accuracy})
         results.append(run(case, loss, path))
     for other in results[1:]:

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from lossatlas import spectral_density
 from lossatlas.loss import toys
+from lossatlas.loss.loss import Loss
+from lossatlas.operators import matrices
 from lossatlas.operators.hessian import dense_hessian
+from tests.conftest import seeded
+from tests.dense import MATRICES, dense
+from tests.networks import ragged
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch.func.jvp's decompositions
 
 
 def seed(number: int = 0) -> torch.Generator:
@@ -53,6 +63,39 @@ def test_a_network_against_the_dense_hessian(loss, theta):
     assert float(result["mean"]) == pytest.approx(values.mean(), rel=1e-9)
 
 
+@pytest.mark.parametrize("sampled", [False, True], ids=["whole", "sampled"])
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_every_matrix_against_the_dense_one(matrix, sampled, moons, generator):
+    """A network of 102 parameters on ragged batches, with weight decay, where the gradient is not zero."""
+    module = seeded(lambda: nn.Sequential(nn.Linear(2, 20), nn.Tanh(), nn.Linear(20, 2)).double())
+    loss = Loss.of(module, ragged(*moons, size=16), nn.CrossEntropyLoss(), weight_decay=0.05)
+    theta = loss.theta + 0.5 * torch.randn(102, generator=generator, dtype=torch.float64)
+    values = np.linalg.eigvalsh(dense(matrix, module, moons, loss.layout, theta, weight_decay=0.05).numpy())
+    draws, steps = (4, 24) if sampled else (6, 24)
+    result = spectral_density(
+        loss, theta, matrix=matrix, generator=seed(), draws=draws, steps=steps, k=5, tol=1e-9, scale="linear",
+        width=0.05,
+    )  # fmt: skip
+    assert result.attrs["matrix"] == matrix
+    assert np.allclose(result.eigenvalues, values[::-1][:5], atol=1e-8)
+    assert float(result.smallest) == pytest.approx(values[0], abs=1e-8)
+    exact = np.exp(-0.5 * ((result.axis.values[:, None] - values) / float(result.sigma)) ** 2).mean(1)
+    exact /= float(result.sigma) * np.sqrt(2 * np.pi)
+    assert np.abs(result.density - exact).max() < (0.1 if sampled else 1e-4) * exact.max()
+    assert (float(result.density_error.max()) > 0) == sampled
+    assert abs(float(result["mean"]) - values.mean()) < 4 * float(result.mean_error) + 1e-10
+    if matrix != "hessian":
+        assert float(result.smallest) > 0.05 - 1e-9
+        assert float(result.negative) == 0
+    name = {
+        "hessian": "the Hessian",
+        "gauss-newton": "the Gauss-Newton matrix",
+        "fisher": "the empirical Fisher matrix",
+    }
+    assert result.position.attrs["long_name"] == f"eigenvalue λ of {name[matrix]}"
+    assert result["mean"].attrs["long_name"] == f"mean eigenvalue of {name[matrix]}"
+
+
 @pytest.mark.parametrize(("draws", "steps"), [(4, 20), (10, 20)])
 def test_one_run_gives_the_ends_the_trace_and_the_density(draws, steps):
     """Sampled, and from the whole matrix where that costs no more."""
@@ -85,16 +128,14 @@ def test_a_single_precision_loss_is_told_as_well():
 
 
 def test_products_are_those_used_in_all(monkeypatch):
-    from lossatlas.probes.curvature import spectral_density as module
+    rows, kind = [], matrices.KINDS["hessian"]
 
-    rows = []
-
-    class Counting(module.Hessian):
+    class Counting(kind.product):
         def __call__(self, vectors):
             rows.append(len(vectors))
             return super().__call__(vectors)
 
-    monkeypatch.setattr(module, "Hessian", Counting)
+    monkeypatch.setitem(matrices.KINDS, "hessian", replace(kind, product=Counting))
     result = spectral_density(toys.quadratic(rotated(VALUES)), HERE, k=2, draws=4, steps=6, generator=seed())
     assert int(result.products) == sum(rows)
     assert sum(rows) > 24

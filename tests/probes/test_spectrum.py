@@ -1,20 +1,38 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, hessian
 
-from lossatlas import spectrum
+from lossatlas import block_spectrum, spectral_density, spectrum
 from lossatlas.loss import toys
 from lossatlas.loss.loss import Loss
+from lossatlas.operators import matrices
+from tests.dense import MATRICES, dense
+from tests.networks import ragged
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch.func.jvp's decompositions
 
 
 def seed(number: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(number)
+
+
+def counted(monkeypatch, matrix, describe) -> list:
+    """What `describe` says of every product with that matrix, and the rows that it multiplies."""
+    made, kind = [], matrices.KINDS[matrix]
+
+    class Counting(kind.product):
+        def __call__(self, vectors):
+            made.append(describe(self, vectors))
+            return super().__call__(vectors)
+
+    monkeypatch.setitem(matrices.KINDS, matrix, replace(kind, product=Counting))
+    return made
 
 
 def rotated(values) -> torch.Tensor:
@@ -102,16 +120,7 @@ def test_a_float32_loss_is_measured_in_float64(moons):
 
 
 def test_products_are_those_used_in_all(monkeypatch):
-    from lossatlas.probes.curvature import spectrum as module
-
-    rows = []
-
-    class Counting(module.Hessian):
-        def __call__(self, vectors):
-            rows.append(len(vectors))
-            return super().__call__(vectors)
-
-    monkeypatch.setattr(module, "Hessian", Counting)
+    rows = counted(monkeypatch, "hessian", lambda product, vectors: len(vectors))
     result = spectrum(toys.quadratic(rotated(VALUES)), torch.ones(34), k=3, samples=7, generator=seed())
     assert int(result.products) == sum(rows)
 
@@ -148,27 +157,21 @@ def test_each_split_has_its_own(generator):
     assert result.converged.dtype == bool
 
 
-def test_single_precision_first_and_its_answer_checked_in_double(monkeypatch):
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_single_precision_first_and_its_answer_checked_in_double(monkeypatch, matrix):
     """A float32 network of over 1,000 parameters: most products in float32, every number as good as in float64."""
-    from lossatlas.probes.curvature import spectrum as module
-
-    rows = {torch.float32: 0, torch.float64: 0}
-
-    class Counting(module.Hessian):
-        def __call__(self, vectors):
-            rows[self._loss.dtype] += len(vectors)
-            return super().__call__(vectors)
-
-    monkeypatch.setattr(module, "Hessian", Counting)
+    made = counted(monkeypatch, matrix, lambda product, vectors: (product._loss.dtype, len(vectors)))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = nn.Sequential(nn.Linear(2, 30), nn.Tanh(), nn.Linear(30, 30), nn.Tanh(), nn.Linear(30, 2))
     x = torch.randn(60, 2, generator=seed(1))
     loss = Loss.of(network, (x, (x[:, 0] * x[:, 1] > 0).long()), nn.CrossEntropyLoss())
-    result = spectrum(loss, loss.theta, k=4, samples=10, generator=seed(), tol=1e-4)
+    options = {"matrix": matrix, "k": 4, "samples": 10, "tol": 1e-4}
+    result = spectrum(loss, loss.theta, generator=seed(), **options)
+    rows = {dtype: sum(many for of, many in made if of is dtype) for dtype in (torch.float32, torch.float64)}
     assert rows == {torch.float32: int(result.rough_products), torch.float64: 3 + 1}
     assert int(result.products) == sum(rows.values())
-    double = spectrum(loss, loss.theta, k=4, samples=10, generator=seed(), tol=1e-4, mixed=False)
+    double = spectrum(loss, loss.theta, generator=seed(), mixed=False, **options)
     assert int(double.rough_products) == 0
     assert bool(result.converged)
     scale = float(double.eigenvalues[0])
@@ -178,33 +181,68 @@ def test_single_precision_first_and_its_answer_checked_in_double(monkeypatch):
     assert abs(float(result.trace - double.trace)) < 5 * float(result.trace_error)
 
 
-def test_only_the_samples_of_the_trace_take_bfloat16_products(monkeypatch):
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_only_the_samples_of_the_trace_take_bfloat16_products(monkeypatch, matrix):
     from lossatlas import hardware
-    from lossatlas.probes.curvature import spectrum as module
 
     monkeypatch.setattr(hardware, "has_bfloat16", lambda: True)
     monkeypatch.setattr(hardware, "BFLOAT16_WORTH", 0)
-    seen = []
-
-    class Watched(module.Hessian):
-        def __call__(self, vectors):
-            seen.extend([(self._loss.dtype, hardware.product_settings().fp32_precision)] * len(vectors))
-            return super().__call__(vectors)
-
-    monkeypatch.setattr(module, "Hessian", Watched)
+    seen = counted(
+        monkeypatch, matrix,
+        lambda product, vectors: (product._loss.dtype, hardware.product_settings().fp32_precision, len(vectors)),
+    )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = nn.Sequential(nn.Linear(2, 400), nn.Tanh(), nn.Linear(400, 2))
     x = torch.randn(60, 2, generator=seed(1))
     loss = Loss.of(network, (x, (x[:, 0] > 0).long()), nn.CrossEntropyLoss())
     before = hardware.product_settings().fp32_precision
-    result = spectrum(loss, loss.theta, k=3, samples=7, generator=seed())
-    coarse = [dtype for dtype, precision in seen if precision == "bf16"]
-    assert coarse == [torch.float32] * 7
+    result = spectrum(loss, loss.theta, matrix=matrix, k=3, samples=7, generator=seed())
+    assert [(dtype, rows) for dtype, precision, rows in seen if precision == "bf16"] == [(torch.float32, 7)]
     assert hardware.product_settings().fp32_precision == before
-    assert sum(dtype is torch.float32 for dtype, _ in seen) == int(result.rough_products)
-    assert [dtype for dtype, _ in seen].count(torch.float64) == 3 + 1
-    assert int(result.products) == len(seen)
+    assert sum(rows for dtype, _, rows in seen if dtype is torch.float32) == int(result.rough_products)
+    assert sum(rows for dtype, _, rows in seen if dtype is torch.float64) == 3 + 1
+    assert int(result.products) == sum(rows for *_, rows in seen)
+
+
+@pytest.mark.parametrize("squared", [False, True], ids=["cross-entropy", "squared error"])
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_every_matrix_against_the_dense_one(matrix, squared, mlp, moons, generator):
+    """On ragged batches, with weight decay, where the gradient is not zero."""
+    x, classes = moons
+    y = torch.randn(37, 2, generator=generator, dtype=torch.float64) if squared else classes
+    loss = Loss.of(mlp, ragged(x, y, size=16), nn.MSELoss() if squared else nn.CrossEntropyLoss(), weight_decay=0.05)
+    theta = loss.theta + 0.3 * torch.randn(27, generator=generator, dtype=torch.float64)
+    expected = dense(matrix, mlp, (x, y), loss.layout, theta, squared=squared, weight_decay=0.05)
+    values = np.linalg.eigvalsh(expected.numpy())
+    result = spectrum(loss, theta, matrix=matrix, k=6, generator=seed(), samples=200, tol=1e-10)
+    assert bool(result.converged)
+    assert np.allclose(result.eigenvalues, values[::-1][:6], atol=1e-9)
+    assert float(result.smallest) == pytest.approx(values[0], abs=1e-9)
+    assert matrix == "hessian" or float(result.smallest) >= 0.05 - 1e-12 * values[-1]
+    assert abs(float(result.trace) - values.sum()) < 4 * float(result.trace_error) + 1e-9
+    assert result.attrs["matrix"] == matrix
+
+
+def test_the_result_names_its_matrix(loss, theta):
+    found = {matrix: spectrum(loss, theta, matrix=matrix, k=2, samples=2, generator=seed()) for matrix in MATRICES}
+    assert found["hessian"].identical(spectrum(loss, theta, k=2, samples=2, generator=seed()))
+    texts = {name: (one.eigenvalues.attrs, one.residuals.attrs["long_name"]) for name, one in found.items()}
+    unit = "criterion / parameter²"
+    assert texts == {
+        "hessian": ({"long_name": "eigenvalues of the Hessian", "units": unit}, "‖Hv − λv‖"),
+        "gauss-newton": ({"long_name": "eigenvalues of the Gauss-Newton matrix", "units": unit}, "‖Gv − λv‖"),
+        "fisher": (
+            {"long_name": "eigenvalues of the empirical Fisher matrix", "units": "(criterion / parameter)²"},
+            "‖Fv − λv‖",
+        ),
+    }
+
+
+@pytest.mark.parametrize("probe", [spectrum, spectral_density, block_spectrum])
+def test_another_matrix_is_an_error_that_names_the_three(probe, loss, theta):
+    with pytest.raises(ValueError, match=r"^matrix is 'ggn': wanted one of 'hessian', 'gauss-newton', 'fisher'$"):
+        probe(loss, theta, matrix="ggn", k=2, generator=seed())
 
 
 def test_no_eigenvalue_is_no_question():

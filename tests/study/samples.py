@@ -44,7 +44,7 @@ def paths(outcomes: dict[str, Formula], *, aligned: tuple[bool, ...] = (False,),
 
 
 def sample(runs: pd.DataFrame | None = None, pairs: pd.DataFrame | None = None) -> Sample:
-    no_pairs = paths({"barrier": lambda _: 0, "test_barrier": lambda _: 0})[:0]
+    no_pairs = paths({"linear_connectivity_barrier": lambda _: 0, "linear_connectivity_test_barrier": lambda _: 0})[:0]
     return Sample(networks({})[:0] if runs is None else runs, no_pairs if pairs is None else pairs)
 
 

@@ -85,11 +85,11 @@ def test_a_study_file_names_the_study_and_overrides_defaults(tmp_path):
         ("[training]\nepochs = -1", r"training.epochs: wanted greater than or equal to 1, got -1"),
         ("[training]\nepoch = 1", r"there is no field training.epoch"),
         ("[training]\nseeds = []", r"training.seeds"),
-        ("[probes.random_slice]\nplane_steps = 24", r"probes.random_slice.plane_steps: wanted an odd number.*got 24"),
+        ("[probes.random_plane]\nsteps = 24", r"probes.random_plane.steps is 24: wanted an odd number of at least 3"),
         ("[data]\nnoise = nan", r"data.noise"),
         ("[training]\nseeds = [0, 1, 0]", r"training.seeds: wanted every entry once, 0 is there more than once"),
         ("[training]\nweight_decays = [1e-4, 0.00010000001]", r"training.weight_decays: wanted every entry once"),
-        ("[training]\nepochs = 1", r"the pca plane wants at least 2 training.epochs"),
+        ("[training]\nepochs = 1", r"study: trajectory_plane wants at least 2 training.epochs.*through$"),
         ("epochs: 3", r"is not a TOML file"),
     ],
 )

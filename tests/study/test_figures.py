@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from lossatlas.execution.drawing import Format, stale
+from lossatlas.execution.failures import failures
 from lossatlas.study import figures as draw
 from lossatlas.study.run import report_study
+from lossatlas.study.site import planes
 from lossatlas.study.site.planes import planes_file
+from lossatlas.study.site.site import Site
 from lossatlas.study.store import Store
 from tests.study.tiny import contents, quiet
 
-VECTORS: tuple[draw.Format, ...] = ("svg", "pdf")
+VECTORS: tuple[Format, ...] = ("svg", "pdf")
 
 
 @pytest.fixture
@@ -40,7 +44,7 @@ def test_every_figure_is_there_in_the_formats_asked_for(copy: Store):
         data.startswith({"f": b"%PDF", "g": b"<?xml"}[name[-1]]) for name, data in after.items() if ".png" not in name
     )
     assert (copy.root / "study.json").read_bytes() == configuration
-    repeated: list[tuple[draw.Format, ...]] = [VECTORS, ("png",), ("pdf", "png"), ()]
+    repeated: list[tuple[Format, ...]] = [VECTORS, ("png",), ("pdf", "png"), ()]
     for formats in repeated:
         assert not report_study(copy.root, workers=1, progress=quiet(), formats=formats).worked
 
@@ -48,11 +52,13 @@ def test_every_figure_is_there_in_the_formats_asked_for(copy: Store):
 @pytest.mark.slow
 def test_vectors_are_the_same_bytes_each_time(copy: Store):
     run = next(copy.study.runs())
-    folders = draw.stale_figures(copy, run, VECTORS)
-    assert set(folders) == {"interpolation", "random_slice", "pca", "hessian", "sharpness"}
+    drawings = stale(draw.of_run(copy, run), VECTORS)
+    assert [one.probe.name for one in drawings] == [
+        "interpolate", "random_line", "random_plane", "trajectory_plane", "spectrum", "epsilon_sharpness",
+    ]  # fmt: skip
     written = []
     for _ in range(2):
-        draw.draw_run(copy, run, folders, VECTORS)
+        draw.draw_run(copy, run, drawings, VECTORS)
         written.append(contents(copy.figure_folder(run)))
         shutil.rmtree(copy.figure_folder(run))
     assert written[0] == written[1]
@@ -61,15 +67,16 @@ def test_vectors_are_the_same_bytes_each_time(copy: Store):
 
 def test_figures_and_surfaces_are_drawn_again_when_their_results_are_newer(copy: Store):
     run = next(copy.study.runs())
-    file, plane = planes_file(copy, run), copy.run_folder(run) / "pca" / "plane.nc"
-    assert not draw.stale_planes(copy, run)
+    file, plane = planes_file(copy, run), copy.result_file(run, "trajectory_plane")
+    assert not planes.stale(Site(copy), run)
     later = max(path.stat().st_mtime_ns for path in (file, *copy.figure_folder(run).rglob("*.png"))) + 1
     os.utime(plane, ns=(later, later))
-    assert draw.stale_planes(copy, run)
-    assert draw.stale_figures(copy, run) == ["pca"]
-    assert set(draw.draw_run(copy, run, ["pca"])) == {"figures", "surfaces"}
-    assert not draw.stale_planes(copy, run)
-    assert not draw.stale_figures(copy, run)
+    assert planes.stale(Site(copy), run)
+    (drawing,) = stale(draw.of_run(copy, run))
+    assert drawing.probe.name == "trajectory_plane"
+    assert set(draw.draw_run(copy, run, [drawing])) == {"figures", "surfaces"}
+    assert not planes.stale(Site(copy), run)
+    assert not stale(draw.of_run(copy, run))
 
 
 def test_a_failed_surface_is_recorded_beside_the_figures(copy: Store, monkeypatch):
@@ -80,11 +87,11 @@ def test_a_failed_surface_is_recorded_beside_the_figures(copy: Store, monkeypatc
         raise ArithmeticError("no surface")
 
     with monkeypatch.context() as patch:
-        patch.setattr(draw.html_planes, "write_planes_of", fail)
+        patch.setattr(draw.planes, "write_planes_of", fail)
         draw.draw_run(copy, run, [])
-    assert list(copy.failures(copy.run_folder(run))) == ["surfaces of the report"]
+    assert list(failures(copy.run_folder(run))) == ["surfaces of the report"]
     draw.draw_run(copy, run, [])
-    assert not copy.failures(copy.run_folder(run))
+    assert not failures(copy.run_folder(run))
 
 
 def test_runs_of_the_regularization_study_alone_have_surfaces_and_no_figures(copy: Store):

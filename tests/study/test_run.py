@@ -19,11 +19,11 @@ from lossatlas.study.store import Store
 from tests.study.tiny import contents, quiet
 
 REGULARIZATION_FIGURES = (
-    "interpolation_surface",
-    "interpolation_curves",
-    "slices_contour",
-    "slice_surface_wd=0",
-    "slice_surface_wd=0.01",
+    "interpolate_by_weight_decay_surface",
+    "interpolate_by_weight_decay_curves",
+    "slice_by_weight_decay_contour",
+    "slice_by_weight_decay_surface_wd=0",
+    "slice_by_weight_decay_surface_wd=0.01",
 )
 
 
@@ -39,28 +39,31 @@ def test_every_promised_file_is_there(finished: Store):
         wanted = {
             *(f"{folder}/{name}" for name in ("config.json", "metrics.json", "history.csv", "provenance.json")),
             *(f"{folder}/checkpoints/{name}.safetensors" for name in ("init", "epoch=001", "epoch=003", "final")),
-            f"{folder}/interpolation/interpolation.nc",
-            f"{folder}/random_slice/slice1d.nc",
-            f"{folder}/random_slice/slice2d.nc",
-            f"{folder}/pca/plane.nc",
+            f"{folder}/interpolation/interpolate.nc",
+            f"{folder}/random_slice/random_line.nc",
+            f"{folder}/random_slice/random_plane.nc",
+            f"{folder}/pca/trajectory_plane.nc",
             f"{folder}/hessian/spectrum.json",
-            f"{folder}/sharpness/sharpness.json",
-            f"{figures}/interpolation/interpolation_loss.png",
-            f"{figures}/random_slice/slice1d_loss.png",
-            f"{figures}/random_slice/slice2d_contour.png",
-            f"{figures}/random_slice/slice2d_surface.png",
-            f"{figures}/pca/plane_contour.png",
-            f"{figures}/pca/plane_surface.png",
-            f"{figures}/hessian/hessian_spectrum.png",
-            f"{figures}/sharpness/sharpness_hist.png",
-            f"experiments/{configuration}/weight_decay=0.0001/connectivity/barriers.json",
-            f"experiments/{configuration}/weight_decay=0.0001/connectivity/seed=0_to_seed=1/connectivity.nc",
-            f"figures/{configuration}/connectivity/seed=0_to_seed=1/connectivity_loss.png",
-            *(f"experiments/{configuration}/regularization/{name}.nc" for name in ("interpolation", "slices")),
+            f"{folder}/sharpness/epsilon_sharpness.json",
+            f"{figures}/interpolation/interpolate_loss.png",
+            f"{figures}/random_slice/random_line_loss.png",
+            f"{figures}/random_slice/random_plane_contour.png",
+            f"{figures}/random_slice/random_plane_surface.png",
+            f"{figures}/pca/trajectory_plane_contour.png",
+            f"{figures}/pca/trajectory_plane_surface.png",
+            f"{figures}/hessian/spectrum_spectrum.png",
+            f"{figures}/sharpness/epsilon_sharpness_hist.png",
+            f"experiments/{configuration}/weight_decay=0.0001/connectivity/pairs.json",
+            f"experiments/{configuration}/weight_decay=0.0001/connectivity/seed=0_to_seed=1/linear_connectivity.nc",
+            f"figures/{configuration}/connectivity/seed=0_to_seed=1/linear_connectivity_loss.png",
+            *(
+                f"experiments/{configuration}/regularization/{name}.nc"
+                for name in ("interpolate_by_weight_decay", "slice_by_weight_decay")
+            ),
             *(f"figures/{configuration}/regularization/{name}.png" for name in REGULARIZATION_FIGURES),
-            f"{between.format('experiments')}/sgd_to_adam/connectivity.nc",
-            f"{between.format('experiments')}/barriers.json",
-            f"{between.format('figures')}/sgd_to_adam/connectivity_loss.png",
+            f"{between.format('experiments')}/connectivity/sgd_to_adam/linear_connectivity.nc",
+            f"{between.format('experiments')}/connectivity/pairs.json",
+            f"{between.format('figures')}/connectivity/sgd_to_adam/linear_connectivity_loss.png",
         }
         assert wanted <= names
     tables = ("runs", "depth", "width", "activation", "optimizer", "connectivity")
@@ -72,7 +75,7 @@ def test_every_promised_file_is_there(finished: Store):
 
 def test_alignment_is_for_one_hidden_layer_only(finished: Store):
     for run in finished.study.runs():
-        pairs = json.loads(finished.barriers_file(run).read_text())["pairs"]
+        pairs = json.loads(finished.pairs_file(run, "linear_connectivity", between="seed").read_text())["pairs"]
         assert [pair["aligned"] for pair in pairs] == ([False, True] if run.architecture == "1x5" else [False])
         if len(pairs) == 2:
             assert pairs[1]["distance"] <= pairs[0]["distance"]
@@ -123,8 +126,8 @@ def test_a_probe_that_fails_is_told_and_the_others_go_on(tiny, tmp_path):
     )
     account = run_study(one, tmp_path, figures=False, workers=1, progress=quiet())
     # Nothing moved, so there is no trajectory to lay a plane through.
-    assert {what for failed in account.failures.values() for what in failed} == {"pca"}
-    assert all("span fewer than 2 directions" in failed["pca"] for failed in account.failures.values())
+    assert {what for failed in account.failures.values() for what in failed} == {"trajectory_plane"}
+    assert all("span fewer than 2 directions" in failed["trajectory_plane"] for failed in account.failures.values())
     run = next(one.runs())
     assert (account.store.run_folder(run) / "hessian" / "spectrum.json").is_file()
 
@@ -137,7 +140,7 @@ def test_a_run_that_diverges_is_recorded_and_the_others_go_on(tiny, tmp_path):
     assert not account.failures
     for run in wild.runs():
         assert account.store.metrics(run)["status"] == ("diverged" if run.optimizer == "sgd" else "trained")
-        assert (account.store.run_folder(run) / "pca" / "plane.nc").is_file() == (run.optimizer == "adam")
+        assert (account.store.run_folder(run) / "pca" / "trajectory_plane.nc").is_file() == (run.optimizer == "adam")
 
 
 # A real SIGKILL ------------------------------------------------------------------------------------------------
@@ -165,8 +168,8 @@ def test_a_study_killed_at_several_moments_ends_with_the_same_bytes(finished: St
         ("study.json", 1),
         ("*.safetensors", 3),
         ("metrics.json", 1),
-        ("slice1d.nc", 2),
-        ("barriers.json", 1),
+        ("random_line.nc", 2),
+        ("pairs.json", 1),
         ("*.png", 20),
     )
     for pattern, count in moments:

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lossatlas.errors import InputError
-from lossatlas.files import read_json
+from lossatlas.execution.failures import failures, recording
+from lossatlas.files import read_json, write_json
 from lossatlas.parameters.layout import Layout
 from lossatlas.results.storage import read_result, write_result
-from lossatlas.study import store as store_module
 from lossatlas.study.config import Run, Study
 from lossatlas.study.store import Store, claim, open_store
 from lossatlas.study.training.stage import train_runs, versions
@@ -92,7 +92,7 @@ def test_a_field_that_is_newer_than_the_store_has_its_default(store):
     file = store.root / "study.json"
     written = read_json(file)
     del written["study"]["training"]["evaluate_every"]
-    store_module.write_json(file, written)
+    write_json(file, written)
     with claim(store.root, STUDY, versions()) as again:
         assert again.study == STUDY
 
@@ -124,7 +124,7 @@ def test_a_checkpoint_with_an_odd_header(store, header):
 
 
 def test_json_knows_no_nan_so_it_is_a_string(tmp_path):
-    store_module.write_json(tmp_path / "n.json", {"a": [float("nan"), float("-inf"), 1.5]})
+    write_json(tmp_path / "n.json", {"a": [float("nan"), float("-inf"), 1.5]})
     assert json.loads((tmp_path / "n.json").read_text(), parse_constant=None) == {"a": ["nan", "-inf", 1.5]}
 
 
@@ -179,14 +179,14 @@ def test_results_come_back_with_their_nan_and_damaged_ones_are_named(tmp_path):
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     file = tmp_path / "kept.json"
-    store_module.write_json(file, {"old": 1})
+    write_json(file, {"old": 1})
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(store_module.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="full"):
-        store_module.write_json(file, {"new": 2})
+        write_json(file, {"new": 2})
     assert json.loads(file.read_text()) == {"old": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]
 
@@ -200,11 +200,11 @@ def test_what_a_killed_process_left_half_written_is_swept(store):
 
 def test_failures_are_recorded_and_forgotten(store):
     folder = store.run_folder(first(STUDY))
-    with store.recording("pca", folder):
+    with recording("trajectory_plane", folder):
         raise ValueError("no plane")
-    assert "ValueError: no plane" in store.failures(folder)["pca"]
-    assert store.all_failures() == {folder: store.failures(folder)}
-    with store.recording("pca", folder):
+    assert "ValueError: no plane" in failures(folder)["trajectory_plane"]
+    assert store.all_failures() == {folder: failures(folder)}
+    with recording("trajectory_plane", folder):
         pass
     assert store.all_failures() == {}
     assert not (folder / "failures.json").exists()
@@ -212,9 +212,9 @@ def test_failures_are_recorded_and_forgotten(store):
 
 def test_a_full_disk_and_damaged_input_are_not_failures_of_one_run(store):
     folder = store.run_folder(first(STUDY))
-    with pytest.raises(OSError, match="full"), store.recording("pca", folder):
+    with pytest.raises(OSError, match="full"), recording("trajectory_plane", folder):
         raise OSError(errno.ENOSPC, "full")
-    with pytest.raises(InputError, match="damaged"), store.recording("pca", folder):
+    with pytest.raises(InputError, match="damaged"), recording("trajectory_plane", folder):
         raise InputError("damaged")
     assert store.all_failures() == {}
 

@@ -46,7 +46,7 @@ def test_the_metrics_are_those_of_the_final_checkpoint(finished: Store, run):
 
 def test_the_interpolation_runs_from_initial_to_final_weights(finished: Store, run):
     task = make_task(run.dataset, finished.study.data)
-    curve = read_result(finished.run_folder(run) / "interpolation" / "interpolation.nc")
+    curve = read_result(finished.result_file(run, "interpolate"))
     for alpha, checkpoint in ((0.0, 0), (1.0, -1)):
         model = network(finished, run, checkpoint)
         for split in ("train", "test"):
@@ -57,8 +57,8 @@ def test_the_interpolation_runs_from_initial_to_final_weights(finished: Store, r
 
 def test_slices_and_plane_are_centred_on_the_final_weights(finished: Store, run):
     metrics = finished.metrics(run)
-    for name in ("random_slice/slice1d.nc", "random_slice/slice2d.nc", "pca/plane.nc"):
-        result = read_result(finished.run_folder(run) / name)
+    for name in ("random_line", "random_plane", "trajectory_plane"):
+        result = read_result(finished.result_file(run, name))
         centre = result.sel({axis: 0.0 for axis in ("alpha", "beta") if axis in result.dims}, method="nearest")
         for split in ("train", "test"):
             assert float(centre.loss.sel(split=split)) == pytest.approx(metrics[f"{split}_loss"], rel=1e-6)
@@ -71,7 +71,7 @@ def test_the_spectrum_is_that_of_the_dense_hessian(finished: Store, run):
     names = [name for name, _ in model.named_parameters()]
     shapes = [p.shape for p in model.parameters()]
     theta = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
-    stored = json.loads((finished.run_folder(run) / "hessian" / "spectrum.json").read_text())
+    stored = json.loads(finished.result_file(run, "spectrum").read_text())
     for split in ("train", "test"):
         x, y = getattr(task, split)
 
@@ -90,7 +90,7 @@ def test_the_spectrum_is_that_of_the_dense_hessian(finished: Store, run):
 
 
 def test_sharpness_keeps_the_whole_distribution(finished: Store, run):
-    stored = json.loads((finished.run_folder(run) / "sharpness" / "sharpness.json").read_text())
+    stored = json.loads(finished.result_file(run, "epsilon_sharpness").read_text())
     for split in ("train", "test"):
         increase = stored[split]["increase"]
         assert len(increase) == 6
@@ -100,10 +100,10 @@ def test_sharpness_keeps_the_whole_distribution(finished: Store, run):
 
 
 def test_the_barrier_is_the_maximum_minus_the_larger_end(finished: Store, run):
-    summary = json.loads(finished.barriers_file(run).read_text())
+    summary = json.loads(finished.pairs_file(run, "linear_connectivity", between="seed").read_text())
     (pair, *_) = summary["pairs"]
     folder = finished.configuration_folder(run) / "connectivity" / pair["pair"]
-    curve = read_result(folder / "connectivity.nc")
+    curve = read_result(folder / "linear_connectivity.nc")
     for split in ("train", "test"):
         loss = curve.loss.sel(split=split).values
         assert pair[f"{split}_barrier"] == pytest.approx(loss.max() - max(loss[0], loss[-1]), abs=1e-12)

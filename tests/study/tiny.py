@@ -26,19 +26,24 @@ optimizers = ["sgd", "adam"]
 seeds = [0, 1]
 epochs = 4
 checkpoints = 2
-[probes.interpolation]
+[probes.interpolate]
 steps = 7
-[probes.random_slice]
-line_steps = 7
-plane_steps = 5
-[probes.pca]
+[probes.random_line]
+steps = 7
+[probes.random_plane]
 steps = 5
-[probes.hessian]
-eigenvalues = 3
+[probes.trajectory_plane]
+steps = 5
+[probes.spectrum]
+k = 3
 samples = 4
-[probes.sharpness]
+[probes.epsilon_sharpness]
 samples = 6
-[probes.connectivity]
+[probes.linear_connectivity]
+steps = 5
+[probes.interpolate_by_weight_decay]
+steps = 7
+[probes.slice_by_weight_decay]
 steps = 5
 [regularization]
 weight_decays = [0.0, 1e-2]

@@ -10,10 +10,18 @@ from lossatlas.parameters.layout import Layout
 
 
 def match_neurons(layout: Layout, reference: Tensor, theta: Tensor) -> Tensor:
-    """The permutation of θ's hidden neurons that minimises ‖θ_reference − π(θ)‖, `(h,)`.
+    """The permutation of θ's hidden neurons that minimises ‖reference − π(θ)‖, `(h,)`.
 
     Weight matching (Ainsworth et al. 2023); with one hidden layer it is a single assignment problem, solved
-    exactly. θ is `(P,)` with a hidden weight `(h, d)` and bias `(h,)`, then an output weight `(c, h)` and bias `(c,)`.
+    exactly.
+
+    Args:
+        layout: a hidden weight `(h, d)` and bias `(h,)`, then an output weight `(c, h)` and bias `(c,)`.
+        reference: `(P,)`.
+        theta: θ `(P,)`, whose neurons are matched.
+
+    Raises:
+        ValueError: another layout.
     """
     _check(layout)
     similarity = sum(
@@ -28,6 +36,14 @@ def permute_neurons(layout: Layout, theta: Tensor, permutation: Tensor) -> Tenso
 
     That holds where nothing but θ belongs to single neurons: buffers, such as the statistics of a
     `BatchNorm(affine=False)` between the layers, are not seen here and stay in their order.
+
+    Args:
+        layout: as in `match_neurons`.
+        theta: θ `(P,)`.
+        permutation: `(h,)`, which neuron comes to each place.
+
+    Raises:
+        ValueError: another layout, or more than one point.
     """
     _check(layout)
     if theta.ndim != 1:
@@ -45,7 +61,16 @@ def permute_neurons(layout: Layout, theta: Tensor, permutation: Tensor) -> Tenso
 
 
 def align(layout: Layout, reference: Tensor, theta: Tensor) -> Tensor:
-    """θ with its hidden neurons in the order that is nearest to the reference."""
+    """θ with its hidden neurons in the order that is nearest to a reference, `(P,)`: the same function.
+
+    Args:
+        layout: as in `match_neurons`.
+        reference: `(P,)`.
+        theta: θ `(P,)`, whose neurons are matched.
+
+    Raises:
+        ValueError: another layout.
+    """
     return permute_neurons(layout, theta, match_neurons(layout, reference, theta))
 
 

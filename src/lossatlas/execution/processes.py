@@ -6,8 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -18,15 +17,37 @@ from threadpoolctl import threadpool_limits
 
 from lossatlas.errors import WorkersDied
 from lossatlas.execution.jobs import Job
-from lossatlas.execution.progress import Progress
+
+
+class Processes:
+    """A pool of worker processes as a back-end."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def run(self, jobs: Sequence[Job], tick: Callable[[float], None]) -> Iterator[tuple[Job, Mapping[str, float]]]:
+        """Raises WorkersDied when a worker process dies, and what a job raises."""
+        try:
+            running: dict[Future[Mapping[str, float]], Job] = {
+                self._pool.submit(job.work, *job.arguments): job for job in jobs
+            }
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield running.pop(future), future.result()
+        except BrokenProcessPool as error:
+            raise WorkersDied(
+                "a worker process was killed, perhaps for want of memory: run the same command again, "
+                "with --workers 1 if it happens again; what was finished is kept"
+            ) from error
 
 
 @contextmanager
-def start_workers(count: int) -> Iterator[ProcessPoolExecutor]:
+def start_workers(count: int) -> Iterator[Processes]:
     """`count` processes; on the way out whatever they still do is ended."""
     pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_initialize, initargs=(os.getpid(),))
     try:
-        yield pool
+        yield Processes(pool)
     finally:
         processes = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
@@ -34,31 +55,6 @@ def start_workers(count: int) -> Iterator[ProcessPoolExecutor]:
             process.terminate()
         for process in processes:
             process.join()
-
-
-def run_jobs(pool: ProcessPoolExecutor, jobs: Iterable[Job], progress: Progress, stage: str) -> Counter[str]:
-    """Run every job; returns the workers' seconds by name. The first exception of a job ends the stage.
-
-    Raises WorkersDied when a worker process dies, and what a job raises.
-    """
-    queue = sorted(jobs, key=lambda job: -job.cost)
-    seconds: Counter[str] = Counter()
-    if not queue:
-        return seconds
-    with progress.stage(stage, len(queue), sum(job.cost for job in queue)) as advance:
-        try:
-            running: dict[Future[dict[str, float]], Job] = {pool.submit(job.work, *job.arguments): job for job in queue}
-            while running:
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    seconds.update(future.result())
-                    advance(running.pop(future).cost)
-        except BrokenProcessPool as error:
-            raise WorkersDied(
-                "a worker process was killed, perhaps for want of memory: run the same command again, "
-                "with --workers 1 if it happens again; what was finished is kept"
-            ) from error
-    return seconds
 
 
 def _initialize(parent: int) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from lossatlas.figures import style
+from lossatlas.figures import marks, style
+from lossatlas.splits import one_split, splits
 
 DIGITS = 5  # significant ones that a page carries of a loss; float32 has 7, a picture shows 3
 _ELEVATION, _AZIMUTH, _DISTANCE = math.radians(28), math.radians(-55), 2.2  # as the printed surfaces are seen
@@ -93,12 +94,17 @@ def surface(result: xr.Dataset, *, variable: str = "loss", split: str | None = N
 
     Heights and colors are log10 where the loss of all splits together spans over a factor of 5. Paths and models are
     drawn at the loss of their projections on the plane; else the weights at its centre are marked. Gaps are not finite.
+
+    Args:
+        result: with a quantity over alpha and beta.
+        variable: the quantity.
+        split: which one; the first if left out.
     """
     chosen = split if split is not None or "split" not in result.dims else str(result.split.values[0])
     if variable not in result.data_vars or not {"alpha", "beta"} <= set(result[variable].dims):
         planes = [str(name) for name, values in result.data_vars.items() if {"alpha", "beta"} <= set(values.dims)]
         raise ValueError(f"there is no plane of {variable!r} in the result: choose from {', '.join(planes) or 'none'}")
-    style.one_split(result, chosen)  # says what there is when there is no such split
+    one_split(result, chosen)  # says what there is when there is no such split
     return go.Figure(surface_figure(surface_data(result, variable=variable, digits=17), chosen or ""))
 
 
@@ -107,12 +113,17 @@ def surface_data(
 ) -> dict[str, Any]:
     """What a surface shows, as JSON can hold it: axes, values by split with β outermost, and what is marked on it.
 
-    Numbers have `digits` significant digits; null where they are not finite. Of an axis with more than `most_nodes`
-    every second node is kept, with the one at 0 and both ends.
+    Numbers are null where they are not finite.
+
+    Args:
+        result: with a quantity over alpha and beta.
+        variable: the quantity.
+        digits: significant ones of every number.
+        most_nodes: of an axis with more, every second node is kept, with the one at 0 and both ends.
     """
-    parts = style.splits(result)
+    parts = splits(result)
     if "explained_variance" in result:
-        first, second = map(_percent, result.explained_variance.values)
+        first, second = marks.shares(result)
         labels = {"alpha": f"α ({first})", "beta": f"β ({second})"}
     else:
         labels = {"alpha": "direction α", "beta": "direction β"}
@@ -133,7 +144,12 @@ def surface_data(
 
 
 def surface_figure(data: dict[str, Any], split: str) -> dict[str, Any]:
-    """The plotly figure, traces and layout, of one split of `surface_data`; all splits have one scale."""
+    """The plotly figure, traces and layout; all splits have one scale.
+
+    Args:
+        data: what `surface_data` gave.
+        split: which one of it.
+    """
     log, low, high = _scale(data)
     ticks = _log_ticks(low, high) if log else {}
     shown = copy.deepcopy(STYLE)
@@ -253,10 +269,3 @@ def _numbers(values: np.ndarray, digits: int) -> list[Any]:
     if values.ndim > 1:
         return [_numbers(row, digits) for row in values]
     return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]
-
-
-def _percent(share: float) -> str:
-    """Whole percent, one decimal below ten."""
-    if not math.isfinite(share):
-        return "undefined share of variance"
-    return f"{100 * share:.{0 if share >= 0.0995 else 1}f} % of variance"

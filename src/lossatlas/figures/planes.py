@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, Self
+from typing import Self
 
 import numpy as np
 import xarray as xr
@@ -17,14 +17,14 @@ from matplotlib.ticker import FixedLocator, Formatter, FuncFormatter, MaxNLocato
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from lossatlas.figures import style
+from lossatlas.figures import marks, style
 from lossatlas.numbers import number
+from lossatlas.splits import one_split, splits
 
-LEVELS = 20  # filled bands, about; every fourth edge is drawn as a line
+LEVELS = 20  # filled bands, about; every second edge is drawn as a line
 ROUND = [1, 2, 5, 10]  # steps between ticks
 ROW = 0.17  # inches that a row of the legend takes
 PANEL = 2.4  # inches along each side of a contour panel
-POINT: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 0.7, "linestyle": "none"}
 STRIDE_ABOVE = 33  # grid points per axis up to which a surface shows every one
 
 
@@ -58,6 +58,11 @@ class Scale:
         return Normalize(self.edges[0], self.edges[-1]) if len(self.edges) else Normalize(0, 1)
 
     @property
+    def lines(self) -> list[float]:
+        """The edges at which lines are drawn."""
+        return list(self.edges[::2])
+
+    @property
     def ticks(self) -> list[float]:
         """Round values inside the scale."""
         low, high = self.edges[0], self.edges[-1]
@@ -82,40 +87,90 @@ def _plotted(values: np.ndarray, log: bool) -> np.ma.MaskedArray:
         return np.ma.masked_invalid(np.log10(values) if log else values)
 
 
-def draw_contour(
+def kinds(result: xr.Dataset) -> tuple[str, ...]:
+    """The main quantity as contours and as a surface, then every other quantity as contours.
+
+    The plane of a single path shows the main quantity alone: it is what the path went down. A quadratic model has no
+    page of its own: it stands on the quantity that it is a model of.
+    """
+    main = main_quantity(result)
+    others = [] if "" in marks.paths(result) else style.quantities(result)
+    shown_already = (main, "quadratic") if marks.modelled(result) else (main,)
+    return ("contour", "surface", *(name for name in others if name not in shown_already))
+
+
+def page(result: xr.Dataset, title: str, kind: str) -> Figure:
+    """One of the pages `kinds(result)`.
+
+    Args:
+        result: with a quantity over alpha and beta.
+        title: of the figure.
+        kind: "contour", "surface", or the name of a quantity.
+    """
+    if kind == "surface":
+        return surface_page(result, title, variable=main_quantity(result))
+    return contour_page(result, title, variable=main_quantity(result) if kind == "contour" else kind)
+
+
+def main_quantity(result: xr.Dataset) -> str:
+    """What was modelled, where there is a model; else the first quantity."""
+    return marks.modelled(result) or style.quantities(result)[0]
+
+
+def draw_plane(
     result: xr.Dataset, ax: Axes, *, variable: str = "loss", split: str | None = None, scale: Scale | None = None
 ) -> Axes:
-    """One split's `variable` over (α, β) as filled contours with lines; grey where it is not finite.
+    """One split's `variable` over (α, β) as filled contours with lines, and what stands there; grey where not finite.
 
-    On a log scale, grid points whose value is 0 cannot be drawn and are marked with dots.
+    On a log scale, grid points whose value is 0 cannot be drawn and are marked with dots. Where both axes are
+    distances on a square they have one scale. What is marked, and what the axes are called, follows from what the
+    result holds: see `marks.draw`.
+
+    Args:
+        result: with a quantity over alpha and beta.
+        ax: what to draw into.
+        variable: the quantity.
+        split: which one; may be left out where there is only one.
+        scale: from values to colours; if left out, that of all splits of the result.
     """
-    part = style.one_split(result, split)
+    part = one_split(result, split)
     values = part[variable].transpose("alpha", "beta").values
     scale = scale or Scale.of(result[variable])
     alpha, beta, z = result.alpha.values, result.beta.values, scale.plotted(values).T  # (beta, alpha): x runs fastest
     ax.set_facecolor(style.MISSING)
     if not style.say_if_empty(ax, z.compressed()):
         ax.contourf(alpha, beta, z, levels=scale.edges, cmap=style.COLORMAP, norm=scale.norm)
-        lines = [edge for edge in scale.edges[::2] if z.min() < edge < z.max()]
+        lines = [edge for edge in scale.lines if z.min() < edge < z.max()]
         if lines:
             ax.contour(alpha, beta, z, levels=lines, colors="white", linewidths=0.5, linestyles="solid", alpha=0.55)
     if scale.log and (values == 0).any():
         below = np.argwhere(values == 0)
         ax.plot(alpha[below[:, 0]], beta[below[:, 1]], ".", color="0.35", markersize=2, label=f"{variable} 0")
     ax.set(xlim=_ends(alpha), ylim=_ends(beta))
-    ax.set_xlabel(style.label(result.alpha))
-    ax.set_ylabel(style.label(result.beta))
+    if marks.has_one_scale(result):
+        ax.set_aspect("equal")
+    marks.draw(part, ax, variable=variable, plotted=scale.plotted, levels=scale.lines)
+    first, second = marks.axis_names(result)
+    ax.set_xlabel(first)
+    ax.set_ylabel(second)
     return ax
 
 
 def draw_surface(
     result: xr.Dataset, ax: Axes3D, *, variable: str = "loss", split: str | None = None, scale: Scale | None = None
 ) -> Axes3D:
-    """One split's `variable` over (α, β) as a surface, with a hole wherever a corner is not finite.
+    """One split's `variable` over (α, β) as a surface, and what stands on it; a hole where a corner is not finite.
 
     On a log scale the height is log10 of the value, and the tick labels say so.
+
+    Args:
+        result: with a quantity over alpha and beta.
+        ax: what to draw into.
+        variable: the quantity.
+        split: which one; may be left out where there is only one.
+        scale: from values to heights and colours; if left out, that of all splits of the result.
     """
-    part = style.one_split(result, split)
+    part = one_split(result, split)
     scale = scale or Scale.of(result[variable])
     alpha, beta, z = _strided(
         result.alpha.values, result.beta.values, scale.plotted(part[variable].transpose("alpha", "beta").values)
@@ -134,36 +189,12 @@ def draw_surface(
     if len(scale.edges):
         ax.zaxis.set_major_locator(FixedLocator(scale.ticks))
         ax.zaxis.set_major_formatter(scale.formatter())
-    ax.set_xlabel(style.label(result.alpha))
-    ax.set_ylabel(style.label(result.beta))
+    marks.draw(part, ax, variable=variable, plotted=scale.plotted, levels=scale.lines)
+    first, second = marks.axis_names(result, on_surface=True)
+    ax.set_xlabel(first)
+    ax.set_ylabel(second)
     ax.set_zlabel(style.label(part[variable]) + (", log scale" if scale.log else ""))
     return ax
-
-
-def draw_path(ax: Axes, *path: np.ndarray, color: str = "white", casing: str = "black", label: str = "") -> None:
-    """A path over everything else, from square to star; its casing shows it on the whole colour map.
-
-    `path` is (x, y), or (x, y, z) in three dimensions, drawn in this order: their axes must not sort by depth. Without
-    a `label` the legend tells start and end.
-    """
-    line: dict[str, Any] = {"solid_capstyle": "round"}
-    point: dict[str, Any] = POINT | {"color": color, "markeredgecolor": casing}
-    ax.plot(*path, color=casing, linewidth=2.2, **line, zorder=5)
-    ax.plot(
-        *path, color=color, linewidth=1.1, **line, marker="o", markersize=3, markeredgecolor=casing,
-        markeredgewidth=0.6, label=label or None, zorder=6,
-    )  # fmt: skip
-    start, end = ("", "") if label else ("start", "end")
-    ax.plot(*(x[:1] for x in path), **point, marker="s", markersize=6, label=start or None, zorder=7)
-    ax.plot(*(x[-1:] for x in path), **point, marker="*", markersize=10, label=end or None, zorder=8)
-
-
-def shares(result: xr.Dataset) -> list[str]:
-    """What each axis holds of the variance: whole percent, one decimal below ten."""
-    return [
-        f"{100 * share:.{0 if share >= 0.0995 else 1}f} %" if np.isfinite(share) else "undefined share"
-        for share in result.explained_variance.values
-    ]
 
 
 def _ends(axis: np.ndarray) -> tuple[float, float]:
@@ -190,26 +221,18 @@ def _quads(alpha: np.ndarray, beta: np.ndarray, z: np.ndarray) -> np.ndarray:
     return cells[np.isfinite(cells).all(axis=(1, 2))]
 
 
-class Draw(Protocol):
-    """`draw_contour`, `draw_surface`, or one of them with something added."""
-
-    def __call__(self, result: xr.Dataset, ax: Any, /, *, variable: str, split: str, scale: Scale) -> Axes: ...
-
-
-def contour_page(
-    result: xr.Dataset,
-    title: str,
-    *,
-    variable: str = "loss",
-    draw: Draw = draw_contour,
-    legend: Sequence[str] = (),
-) -> Figure:
+def contour_page(result: xr.Dataset, title: str, *, variable: str = "loss") -> Figure:
     """Filled contours of every split side by side, with one colour scale and its bar.
 
-    The legend stands beside the last panel's name; a longer one, whose entries `legend` lists, in rows of its own
-    below the title.
+    The legend stands beside the last panel's name; a longer one in rows of its own below the title.
+
+    Args:
+        result: with a quantity over alpha and beta.
+        title: of the figure.
+        variable: the quantity.
     """
-    names = list(style.splits(result))
+    legend = marks.legend(result, variable)
+    names = list(splits(result))
     scale = Scale.of(result[variable])
     left, right, bottom, top = 0.7, 0.9, 0.55, 0.55
     width = left + len(names) * PANEL + (len(names) - 1) * style.GAP * PANEL + right
@@ -219,7 +242,7 @@ def contour_page(
     height = bottom + PANEL + top
     with style.canvas(title, width=width, height=height, margins=margins, panels=len(names)) as (figure, axes):
         for name, ax in zip(names, axes, strict=True):
-            draw(result, ax, variable=variable, split=name, scale=scale)
+            draw_plane(result, ax, variable=variable, split=name, scale=scale)
             ax.set_title(name, loc="left", pad=4)
             ax.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
             ax.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
@@ -254,12 +277,21 @@ def surface_page(
     title: str,
     *,
     variable: str = "loss",
-    draw: Draw = draw_surface,
-    legend: Sequence[str] = (),
+    scale: Scale | None = None,
+    draw: Callable[..., Axes] = draw_surface,
 ) -> Figure:
-    """Surfaces of every split side by side, with one scale of heights and colours; `legend` as in `contour_page`."""
-    names = list(style.splits(result))
-    scale = Scale.of(result[variable])
+    """Surfaces of every split side by side, with one scale of heights and colours; legend as in `contour_page`.
+
+    Args:
+        result: with a quantity over alpha and beta, or over what `draw` takes for them.
+        title: of the figure.
+        variable: the quantity.
+        scale: shared with other figures; if left out, that of all splits of the result.
+        draw: called as `draw_surface` is.
+    """
+    legend = marks.legend(result, variable, on_surface=True)
+    names = list(splits(result))
+    scale = scale or Scale.of(result[variable])
     panel, room = 3.4, 3.3
     width = panel * len(names) + 0.4  # for the label of the last vertical axis
     columns = _columns(legend, width) if legend else 3

@@ -1,9 +1,10 @@
-"""What the figures share: sizes, colours, labels, numbers in words, and curves over α."""
+"""What the figures share: sizes, colours, labels, ticks, and which quantities of a result stand on which axes."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import Formatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, Formatter
 from mpl_toolkits.mplot3d import Axes3D
 
 from lossatlas.numbers import superscript
@@ -26,6 +27,11 @@ COLORMAP = "viridis"
 MISSING = "#D9D9D9"  # where the result has no finite value
 DECADES = 2  # a loss whose positive values span more than this is drawn on a log axis
 PLANE_DECADES = 0.7  # on a plane, a factor of 5: one high corner would take all colours, a curve shows its low part
+
+FAMILY = "weight_decay"  # the dimension of a family of networks
+BESIDE = {"split", "draw", "seed", FAMILY}  # dimensions along which one curve or plane stands beside another
+OTHER_FORMS = {"eigenvalue", "block", "grid", "sample"}  # dimensions of spectra, densities and distributions
+GENERAL = ("position α", "position β")  # long names of axes whose probe says no more
 
 SMALL, NORMAL = 8, 9  # points
 GAP = 0.14  # between panels, of their width
@@ -48,9 +54,13 @@ TICKS: dict[str, Any] = {"labelsize": SMALL, "width": 0.6, "length": 3, "pad": 2
 def canvas(
     title: str, *, width: float, height: float, margins: tuple[float, float, float, float], panels: int = 1
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A titled figure with `panels` side by side (0: the caller adds them), in our style as long as the block lasts.
+    """A titled figure with panels side by side, in our style as long as the block lasts.
 
-    `margins` are left, right, bottom, top in inches: fixed, since a layout engine draws every figure twice.
+    Args:
+        title: above them.
+        width, height: of the figure, in inches.
+        margins: left, right, bottom, top in inches: fixed, since a layout engine draws every figure twice.
+        panels: how many; with 0 the caller adds them.
     """
     left, right, bottom, top = margins
     with mpl.rc_context(RC):
@@ -65,49 +75,87 @@ def canvas(
         yield figure, axes
 
 
+@contextmanager
+def single_panel(title: str, *, legend_rows: int = 1, label_rows: int = 1) -> Iterator[tuple[Figure, Axes]]:
+    """A figure with one panel, and room for a legend above it and a label below.
+
+    Args:
+        title: of the figure.
+        legend_rows: for which there is room.
+        label_rows: of the label below, for which there is room.
+    """
+    bottom, top = 0.29 + 0.16 * label_rows, 0.34 + 0.17 * legend_rows
+    with canvas(title, width=5.0, height=2.5 + bottom + top, margins=(0.75, 0.15, bottom, top)) as (figure, (ax,)):
+        yield figure, ax
+
+
 def heading(figure: Figure, title: str) -> Text:
-    """The title on top of a figure, smaller where it would be wider than the figure."""
+    """The title on top of a figure, smaller where it would be wider than the figure.
+
+    Args:
+        figure: of a size that stays.
+        title: in one line.
+    """
     width, height = figure.get_size_inches()
     size = min(NORMAL, 72 * (width - 0.2) / (0.6 * max(len(title), 1)))  # a letter is about 0.6 of its size wide
     return figure.suptitle(title, fontsize=size, y=1 - 0.08 / height, va="top")
 
 
 def legend_above(ax: Axes, columns: int) -> None:
-    """The legend in rows over the axes, where it covers no data; none where nothing has a name."""
+    """The legend in rows over the axes, where it covers no data; none where nothing has a name.
+
+    Args:
+        ax: whose lines have names.
+        columns: entries that stand side by side.
+    """
     if not ax.get_legend_handles_labels()[1]:
         return
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
 
 
-def splits(result: xr.Dataset) -> dict[str, xr.Dataset]:
-    """The result of every split by name; `{"": result}` where there is only one loss."""
-    if "split" not in result.dims:
-        return {"": result}
-    return {str(name): result.sel(split=name) for name in result.split.values}
+def colors(names: Iterable[str]) -> dict[str, str]:
+    """A colour for every split: blue for train (and a loss without splits), vermilion for test, others in turn.
+
+    Args:
+        names: of the splits, in the order of the result.
+    """
+    others = itertools.cycle(OTHER_COLORS)
+    return {name: COLORS.get(name) or next(others) for name in names}
 
 
-def one_split(result: xr.Dataset, split: str | None) -> xr.Dataset:
-    """The one split that a surface shows: the named one, or the only one there is."""
-    named = splits(result)
-    if split is None and len(named) == 1:
-        return next(iter(named.values()))
-    if split not in named:
-        raise ValueError(f"split is {split!r}: one surface shows one split, choose from {', '.join(named)}")
-    return named[split]
+def axes(result: xr.Dataset, variable: str) -> tuple[str, ...]:
+    """The axes over which a quantity is a curve or a plane: `("alpha",)`, `("step",)`, `("alpha", "beta")`.
+
+    Nothing for what is neither: single numbers, flags, errors of another quantity, what has a form of its own.
+
+    Args:
+        result: of a probe.
+        variable: its name in the result.
+    """
+    values = result[variable]
+    if values.dtype.kind not in "fiu" or variable.endswith("_error"):
+        return ()
+    dims = [str(dim) for dim in values.dims if dim not in BESIDE] or [FAMILY] * (FAMILY in values.dims)
+    if {"alpha", "beta"} <= set(dims):
+        return "alpha", "beta"
+    single = len(dims) == 1 and dims[0] not in OTHER_FORMS
+    return (dims[0],) if single and dims[0] in result.coords and result[dims[0]].dtype.kind in "fiu" else ()
 
 
-def color(split: str, others: int = 0) -> str:
-    """Blue for train (and a loss without splits), vermilion for test, `others` counts through the rest."""
-    return COLORS.get(split, OTHER_COLORS[others % len(OTHER_COLORS)])
+def quantities(result: xr.Dataset) -> list[str]:
+    """What curves or planes of the result can show: the main quantity, then all others with the same dimensions.
+
+    The main one is the loss; without a loss, the first that is a plane, or else a curve. Empty where there is neither.
+    """
+    over = {str(name): axes(result, str(name)) for name in result.data_vars}
+    drawn = sorted((name for name in over if over[name]), key=lambda name: (name != "loss", -len(over[name])))
+    return [name for name in drawn if result[name].dims == result[drawn[0]].dims]
 
 
-def metrics(result: xr.Dataset) -> list[str]:
-    """The quantities beside the loss that lie on the same grid."""
-    return [
-        str(name)
-        for name, values in result.data_vars.items()
-        if name not in ("loss", "measured") and values.dims == result.loss.dims
-    ]
+def own_label(coordinate: xr.DataArray) -> str:
+    """What the probe itself says of an axis; empty where it has the general name, of which more can be told."""
+    name = coordinate.attrs.get("long_name")
+    return label(coordinate) if name and name not in GENERAL else ""
 
 
 def label(values: xr.DataArray) -> str:
@@ -117,7 +165,12 @@ def label(values: xr.DataArray) -> str:
 
 
 def wants_log(values: np.ndarray, decades: float = DECADES) -> bool:
-    """Whether the finite positive values span more than so many decades, and none is negative."""
+    """Whether the finite positive values span more than so many decades, and none is negative.
+
+    Args:
+        values: of any shape.
+        decades: powers of ten.
+    """
     finite = values[np.isfinite(values)]
     positive = finite[finite > 0]
     if (finite < 0).any():
@@ -159,6 +212,9 @@ def log_ticks(low: float, high: float) -> dict[float, str]:
 
     Where there are fewer than three of them, 1, 2 and 5 (or 1 and 3) of each.
 
+    Args:
+        low, high: the ends of the axis, as powers of ten.
+
     >>> log_ticks(-1.5, 1), log_ticks(-1, -0.3)
     ({-1: '10⁻¹', 0: '10⁰', 1: '10¹'}, {-1.0: '0.1', -0.69897: '0.2', -0.30103: '0.5'})
     """
@@ -181,8 +237,29 @@ def _times(times: int, power: int) -> str:
     return f"{times} × 10{superscript(power)}"
 
 
+def label_decades(ax: Axes, powers: Iterable[int], low: float, high: float) -> None:
+    """Powers of ten on both sides of zero along a symmetric logarithmic x axis, as far as they are shown.
+
+    Args:
+        ax: what to label.
+        powers: exponents to label; none so small that its label runs into that of zero.
+        low, high: the range of the axis.
+    """
+    ticks = {0.0: "0"}
+    for sign, minus in ((-1, "−"), (1, "")):
+        ticks |= {sign * 10.0**power: f"{minus}10{superscript(power)}" for power in powers}
+    shown = {at: text for at, text in ticks.items() if at == 0 or low <= at <= high}
+    ax.xaxis.set_major_locator(FixedLocator(list(shown)))
+    ax.xaxis.set_major_formatter(FixedFormatter(list(shown.values())))
+
+
 def say_if_empty(ax: Axes, values: np.ndarray) -> bool:
-    """Write into the axes that there is nothing to draw; whether that was so."""
+    """Write into the axes that there is nothing to draw; whether that was so.
+
+    Args:
+        ax: in two or three dimensions.
+        values: all that would be drawn.
+    """
     empty = not np.isfinite(values).any()
     if empty:
         write = ax.text2D if isinstance(ax, Axes3D) else ax.text

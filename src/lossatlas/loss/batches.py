@@ -15,40 +15,46 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 Batch = Any  # a tree: tensors in tuples, lists, mappings and dataclasses, nested at will
 
-ROWS = 256  # examples per batch where a Dataset comes without `batch_size`
-COMPARED = 8  # examples of a data set that are read twice, to notice random augmentation
+ROWS = 256  # examples per batch where a Dataset comes without `batch_size`; more take more memory
+COMPARED = 8  # examples of a data set that are read twice, to notice random augmentation; more take longer
 
 
 class Batches:
     """A data set as a list of batches, in the device and precision of the loss.
 
-    Small data are moved once; data above `budget` bytes stay where they are and are moved batch by batch.
+    Small data are moved once; data above `budget` stay where they are and are moved batch by batch.
+
+    Args:
+        batches: trees of tensors, as `read` gives them.
+        device: where they are computed on.
+        dtype: of floating-point tensors; None: as they are.
+        budget: bytes that all of them together may take on the device.
     """
 
     def __init__(
-        self, kept: list[Batch], device: torch.device, dtype: torch.dtype | None = None, *, budget: int
+        self, batches: list[Batch], device: torch.device, dtype: torch.dtype | None = None, *, budget: int
     ) -> None:
-        self._kept, self.device, self._dtype, self._budget = kept, device, dtype, budget
-        self.rows = [rows_of(batch) for batch in kept]
-        self._here = sum(tensor.nbytes for batch in kept for tensor in tensors_of(batch)) <= budget
-        if self._here:
-            self._kept = [self._moved(batch) for batch in kept]
+        self._batches, self.device, self._dtype, self._budget = batches, device, dtype, budget
+        self.rows = [rows_of(batch) for batch in batches]
+        self._resident = sum(tensor.nbytes for batch in batches for tensor in tensors_of(batch)) <= budget
+        if self._resident:
+            self._batches = [self._moved(batch) for batch in batches]
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self._kept) if self._here else map(self._moved, self._kept)
+        return iter(self._batches) if self._resident else map(self._moved, self._batches)
 
     def largest(self) -> Batch:
         """The batch with the most examples."""
-        return self._moved(self._kept[self.rows.index(max(self.rows))])
+        return self._moved(self._batches[self.rows.index(max(self.rows))])
 
     @property
     def stackable(self) -> bool:
         """Whether the examples could as well stand in one batch: the same tree of tensors, with a row for each."""
         kinds = []
-        for rows, batch in zip(self.rows, self._kept, strict=True):
+        for rows, batch in zip(self.rows, self._batches, strict=True):
             if not has_rows(batch, rows):
                 return False
             leaves, tree = tree_flatten(batch)
@@ -56,13 +62,15 @@ class Batches:
         return all(kind == kinds[0] for kind in kinds)
 
     def taking(self, groups: Sequence[Tensor]) -> Self:
-        """A batch of each group of examples `(n,)`, counted through all batches, which must be `stackable`."""
-        taken = [_take(self._kept, self.rows, rows) for rows in groups]
+        """A batch of each of the `groups` of examples `(n,)`, counted through all batches, which must be
+        `stackable`.
+        """
+        taken = [_take(self._batches, self.rows, rows) for rows in groups]
         return type(self)(taken, self.device, self._dtype, budget=self._budget)
 
     def to(self, dtype: torch.dtype) -> Self:
         """The same batches with their floating-point tensors in `dtype`."""
-        return type(self)(self._kept, self.device, dtype, budget=self._budget)
+        return type(self)(self._batches, self.device, dtype, budget=self._budget)
 
     def _moved(self, batch: Batch) -> Batch:
         def move(tensor: Tensor) -> Tensor:
@@ -73,6 +81,10 @@ class Batches:
 
 def read(data: Any, batch_size: int | None) -> list[Batch]:
     """All batches of a pair, a mapping, a tensor, a Dataset, a DataLoader or any iterable of batches, read once.
+
+    Args:
+        data: what stands for data.
+        batch_size: examples that larger batches are cut to; None: they stay as they are.
 
     Raises:
         ValueError: nothing in it, or a batch without examples.
@@ -104,7 +116,9 @@ def read(data: Any, batch_size: int | None) -> list[Batch]:
 
 
 def map_tensors(function: Callable[[Tensor], Any], tree: Batch) -> Batch:
-    """The same tree with every tensor replaced; what is no tensor stays. Mappings become plain dicts."""
+    """The same `tree` with every tensor replaced by `function` of it. What is no tensor stays; mappings become plain
+    dicts.
+    """
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, Mapping):
@@ -118,21 +132,21 @@ def map_tensors(function: Callable[[Tensor], Any], tree: Batch) -> Batch:
 
 
 def tensors_of(tree: Batch) -> list[Tensor]:
-    """Every tensor of a tree, in order."""
-    found: list[Tensor] = []
+    """Every tensor of a `tree`, in order."""
+    tensors: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
-        found.append(tensor)
+        tensors.append(tensor)
         return tensor
 
     map_tensors(keep, tree)
-    return found
+    return tensors
 
 
 def rows_of(batch: Batch) -> int:
-    """The number of examples of a batch: the first dimension of its first tensor that has one.
+    """The number of examples of a `batch`: the first dimension of its first tensor that has one.
 
-    Raises ValueError where inputs and targets of a pair differ.
+    Raises ValueError where there is none, and where inputs and targets of a pair differ.
     """
     with_rows = [tensor for tensor in tensors_of(batch) if tensor.ndim]
     if _is_pair(batch) and all(isinstance(part, Tensor) and part.ndim for part in batch):
@@ -148,17 +162,17 @@ def rows_of(batch: Batch) -> int:
 
 
 def has_rows(batch: Batch, rows: int) -> bool:
-    """Whether it is nothing but tensors with so many rows."""
+    """Whether `batch` is nothing but tensors with so many `rows`."""
     return all(isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == rows for leaf in tree_flatten(batch)[0])
 
 
 def first_rows(batch: Batch, count: int) -> Batch:
-    """At most so many of its examples, where all its tensors have a row for each; else the whole."""
+    """At most `count` examples of `batch`, where all its tensors have a row for each; else the whole."""
     return cut(batch, count)[0] if has_rows(batch, rows_of(batch)) else batch
 
 
 def describe(tree: Batch) -> str:
-    """Kinds, shapes and types of a batch in one line, for messages.
+    """Kinds, shapes and types of a `tree` in one line, for messages.
 
     >>> describe((torch.zeros(3, 2), {"labels": torch.zeros(3, dtype=torch.int64)}))
     '(float32 (3, 2), {labels: int64 (3,)})'
@@ -178,7 +192,7 @@ def _is_pair(data: Any) -> bool:
 
 
 def cut(batch: Batch, size: int | None) -> list[Batch]:
-    """A batch in pieces of `size` examples, the last one ragged; ValueError where a tensor has other rows."""
+    """A `batch` in parts of `size` examples, the last one ragged; ValueError where a tensor has other rows."""
     rows = rows_of(batch)
     if size is None or rows <= size:
         return [batch]
@@ -208,7 +222,7 @@ def _warn_of_dropped(loader: DataLoader) -> None:
         warnings.warn(
             f"the loader drops {dropped} of {len(loader.sampler)} examples (drop_last=True): "  # type: ignore[arg-type]
             "the loss is that of the rest; give a loader with drop_last=False",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -222,7 +236,7 @@ def _warn_of_change(dataset: Any) -> None:
             warnings.warn(
                 f"example {index} of the data differs when it is read again (random augmentation?): one reading is "
                 "kept, and the loss is that of this reading; switch the augmentation off for the loss on the data",
-                stacklevel=4,
+                stacklevel=5,
             )
             return
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lossatlas import hardware
 from lossatlas.loss.batches import Batch, describe, rows_of
 
 Criterion = Callable[[Any, Any], Any]  # (output, target) -> scalar
@@ -22,7 +23,8 @@ IGNORED = -100  # torch's and Hugging Face's label of a position that does not c
 
 
 def supervised(module: nn.Module, batch: Batch) -> tuple[Any, Any]:
-    """Module output and target of (inputs, targets), or of a mapping with "labels" whose every entry the module takes.
+    """Output of `module` and target, of a `batch` (inputs, targets) or a mapping with "labels" that the module takes by
+    name.
 
     Inputs that are a tuple or list are passed one by one, a mapping by name.
     """
@@ -39,7 +41,7 @@ def supervised(module: nn.Module, batch: Batch) -> tuple[Any, Any]:
 
 
 def target_of(batch: Batch) -> Any:
-    """The target of a batch as `supervised` understands it."""
+    """The target of a `batch` as `supervised` understands it; ValueError where it has none."""
     if isinstance(batch, Mapping) and "labels" in batch:
         return batch["labels"]
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
@@ -51,10 +53,13 @@ def target_of(batch: Batch) -> Any:
 
 
 def own_loss(output: Any, target: Any) -> Any:
-    """The loss that the module has computed itself: `output.loss`, `output["loss"]`, or a scalar output."""
-    found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-    if found is not None:
-        return found
+    """The loss that the module has computed itself: `output.loss`, `output["loss"]`, or a scalar output.
+
+    It takes a `target` as every criterion does, and needs none. Raises ValueError where there is no such loss.
+    """
+    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if loss is not None:
+        return loss
     if isinstance(output, Tensor) and output.ndim == 0:
         return output
     raise ValueError(
@@ -64,21 +69,29 @@ def own_loss(output: Any, target: Any) -> Any:
 
 
 def reduction_of(criterion: Criterion, said: Reduction | None) -> Reduction | None:
-    """ "mean" or "sum", as the caller says or else the criterion; None where neither does."""
-    found = said or _setting(criterion, "reduction")
-    if found is None:
+    """ "mean" or "sum", as the caller has `said` or else the `criterion`; None where neither does.
+
+    Raises ValueError where the criterion gives no scalar.
+    """
+    reduction = said or _setting(criterion, "reduction")
+    if reduction is None:
         return None
-    if found == "batchmean":  # nn.KLDivLoss: the mean over examples
+    if reduction == "batchmean":  # nn.KLDivLoss: the mean over examples
         return "mean"
-    if found not in ("mean", "sum"):
-        raise ValueError(f"the reduction is {found!r}: wanted a criterion that gives a scalar, by 'mean' or 'sum'")
-    return found
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"the reduction is {reduction!r}: wanted a criterion that gives a scalar, by 'mean' or 'sum'")
+    return reduction
 
 
 def adds_up(criterion: Criterion, output: Any, target: Any) -> bool | None:
     """Whether a criterion is twice as large on a batch that is there twice: it sums, whatever it says.
 
     None where the batch does not tell, with a value of 0 or one that is not finite.
+
+    Args:
+        criterion: `criterion(output, target)` -> a scalar.
+        output: of the module for a batch.
+        target: of the same batch.
     """
     if not (isinstance(output, Tensor) and isinstance(target, Tensor) and output.ndim and target.ndim):
         return False
@@ -90,7 +103,12 @@ def adds_up(criterion: Criterion, output: Any, target: Any) -> bool | None:
 
 @dataclass(frozen=True)
 class Measure:
-    """What one forward pass yields: the loss, then the metrics."""
+    """What one forward pass yields: the loss, then the metrics.
+
+    Args:
+        criterion: `criterion(output, target)` -> a scalar.
+        metrics: more such functions by name.
+    """
 
     criterion: Criterion
     metrics: Mapping[str, Criterion]
@@ -100,7 +118,11 @@ class Measure:
         return ("loss", *self.metrics)
 
     def __call__(self, output: Any, target: Any) -> Tensor:
-        """`(names,)` in float64: the criterion computes as it does, nothing is lost afterwards."""
+        """Every value of `output` and `target`, `(names,)` in float64: the criterion computes as it does, nothing is
+        lost after.
+
+        Raises ValueError where a value is no scalar.
+        """
         values = [self.criterion(output, target), *(metric(output, target) for metric in self.metrics.values())]
         tensors = [value if isinstance(value, Tensor) else torch.as_tensor(value) for value in values]
         for name, tensor in zip(self.names, tensors, strict=True):
@@ -110,11 +132,11 @@ class Measure:
                     "wanted a scalar per batch, its mean or sum over examples (reduction='mean' or 'sum')"
                 )
         device = tensors[0].device
-        wide = torch.float32 if device.type == "mps" else torch.float64  # mps has no float64
+        wide = torch.float64 if hardware.supports_float64(device) else torch.float32
         return torch.stack([tensor.to(device, wide) for tensor in tensors])
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Measure:
-        """The same with the criterion's own tensors (class weights) where the outputs are; others as they are."""
+        """The same with the criterion's own tensors (class weights) on `device` and in `dtype`; others as they are."""
         criterion = self.criterion
         if isinstance(criterion, nn.Module) and any(True for _ in criterion.buffers()):
             criterion = copy.deepcopy(criterion).to(device, dtype)
@@ -123,11 +145,17 @@ class Measure:
 
 @dataclass(frozen=True)
 class Averaging:
-    """How values on batches become one: Σ weight · value / divisor, for the loss and for every metric."""
+    """How values on batches become one: Σ weight · value / divisor, for the loss and for every metric.
 
-    weights: Tensor  # (batches, names), float64
-    divisors: Tensor  # (names,)
-    weighted_by: str  # "examples", "tokens", "weigh_by" or, for the loss alone, "sum"
+    Args:
+        weights: `(batches, names)`, float64.
+        divisors: `(names,)`, float64.
+        weighted_by: "examples", "tokens", "weigh_by" or, for the loss alone, "sum".
+    """
+
+    weights: Tensor
+    divisors: Tensor
+    weighted_by: str
 
     @classmethod
     def of(
@@ -137,7 +165,15 @@ class Averaging:
 
         Where the criterion sums, its values are added up; metrics are means all the same.
 
-        Raises ValueError when no target counts.
+        Args:
+            batches: all of them.
+            targets: of each batch; None where the weight does not depend on it.
+            measure: the criterion and the metrics.
+            weigh_by: what the caller says that batches are weighted by.
+            summed: whether the criterion adds up over a batch.
+
+        Raises:
+            ValueError: no target counts, or a weight is negative.
         """
         pairs = [
             _weights(measure.criterion, weigh_by, batch, target) for batch, target in zip(batches, targets, strict=True)
@@ -160,13 +196,13 @@ class Averaging:
         )  # fmt: skip
 
     def counts(self, rows: Sequence[int]) -> bool:
-        """Whether batches weigh by their examples, or, where the criterion sums, are added up."""
+        """Whether batches weigh by their examples, `rows`, or, where the criterion sums, are added up."""
         wanted = torch.tensor(rows, dtype=torch.float64)[:, None].expand_as(self.weights)
         same = self.weights == wanted
         return bool(same[:, 1:].all()) and (self.weighted_by == "sum" or bool(same.all()))
 
     def of_samples(self, sizes: Sequence[int], populations: Sequence[int]) -> Averaging:
-        """The same for batches of so many examples that stand for so many: weighted by examples, or summed."""
+        """The same for batches of `sizes` examples that stand for `populations`: weighted by examples, or summed."""
         weights = torch.tensor(populations, dtype=torch.float64)[:, None].repeat(1, self.weights.shape[1])
         if self.weighted_by == "sum":
             weights[:, 0] /= torch.tensor(sizes)
@@ -174,7 +210,7 @@ class Averaging:
 
 
 def needs_target(criterion: Criterion, weigh_by: WeighBy | None) -> bool:
-    """Whether a batch's weight depends on its target."""
+    """Whether a batch's weight depends on its target, with this `criterion` and what the caller says by `weigh_by`."""
     return weigh_by == "tokens" or (weigh_by is None and (criterion is own_loss or _ignored(criterion) is not None))
 
 
@@ -199,12 +235,29 @@ def _weights(criterion: Criterion, weigh_by: WeighBy | None, batch: Batch, targe
     return float(weight), float(counted.numel())
 
 
+def target_weights(criterion: Criterion, target: Tensor) -> Tensor:
+    """What each of `target` `(n, ...)` counts in the mean or sum of `criterion` over a batch: `(n,)`, float64, CPU.
+
+    1; of labels with `ignore_index` the class's weight, or 0 where it is ignored.
+    """
+    if target.is_floating_point():  # probabilities or regression
+        return torch.ones(len(target), dtype=torch.float64)
+    ignored = _ignored(criterion)
+    labels = target.reshape(len(target)).cpu()
+    counted = labels != (IGNORED if ignored is None else ignored)
+    by_class = _setting(criterion, "weight")
+    if ignored is None or not isinstance(by_class, Tensor):
+        return counted.double()
+    return torch.where(counted, by_class.cpu().double()[torch.where(counted, labels, 0)], 0.0)
+
+
 def has_class_weights(criterion: Criterion) -> bool:
+    """Whether the `criterion` weighs targets by their class."""
     return isinstance(_setting(criterion, "weight"), Tensor)
 
 
 def name_of(function: Any) -> str:
-    """What a module, function or partial is called, for messages."""
+    """What a `function`, module or partial is called, for messages."""
     return getattr(function, "__name__", type(function).__name__)
 
 
@@ -213,12 +266,12 @@ def _setting(criterion: Criterion, name: str) -> Any:
     if isinstance(criterion, nn.Module):
         return getattr(criterion, name, None)
     try:
-        found = inspect.signature(criterion).parameters.get(name)
+        option = inspect.signature(criterion).parameters.get(name)
     except (TypeError, ValueError):
         return None
-    return None if found is None or found.default is inspect.Parameter.empty else found.default
+    return None if option is None or option.default is inspect.Parameter.empty else option.default
 
 
 def _ignored(criterion: Criterion) -> int | None:
-    found = _setting(criterion, "ignore_index")
-    return found if isinstance(found, int) else None
+    index = _setting(criterion, "ignore_index")
+    return index if isinstance(index, int) else None

@@ -3,43 +3,83 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
+from lossatlas import hardware
+from lossatlas.loss.batch_norm import BatchStatistics
 from lossatlas.loss.batches import Batch, Batches
 from lossatlas.loss.criteria import Averaging, Measure
-from lossatlas.loss.functional_module import ModuleState, plain_transformer
+from lossatlas.loss.functional_module import FunctionalModule, plain_transformer
+from lossatlas.parameters.curves import Affine, Segment
 
-LOOP_BELOW = 32  # points; smaller chunks are faster one by one on a CPU: see docs/architecture.md
+
+class Points(Protocol):
+    """A stack of points θ that may be made chunk by chunk: a tensor `(n, P)` is one, and so are `parameters.curves`."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: slice, /) -> Tensor: ...
 
 
-class Stacked:
+def made_points(points: Points, index: slice, memory: Tensor | None) -> Tensor:
+    """A slice of the points `(m, P)`, where that can be done in the memory of the one before.
+
+    Getting fresh memory for a large θ from the system takes three times as long as computing it.
+
+    Args:
+        points: all of them.
+        index: which of them.
+        memory: the slice before, which is overwritten where it has as many points; None for the first.
+    """
+    if memory is None or not isinstance(points, Segment | Affine) or len(memory) != len(range(len(points))[index]):
+        return points[index]
+    return points.write(index, memory)
+
+
+class PointwiseSums:
     """Weighted sums of the loss and every metric over all batches: `(m, P)` -> `(m, names)` in float64.
 
     A module that `vmap` cannot take is evaluated one point at a time from then on, which is said once.
+
+    Args:
+        functional: the loss's own copy of the module.
+        statistics: where those of its batch norms come from.
+        data: every batch.
+        measure: the criterion and the metrics.
+        averaging: what each batch counts.
     """
 
-    def __init__(self, state: ModuleState, data: Batches, measure: Measure, averaging: Averaging) -> None:
-        self._state, self._data, self._measure = state, data, measure
+    def __init__(
+        self,
+        functional: FunctionalModule,
+        statistics: BatchStatistics,
+        data: Batches,
+        measure: Measure,
+        averaging: Averaging,
+    ) -> None:
+        self._functional, self._statistics, self._data, self._measure = functional, statistics, data, measure
         self._weights = averaging.weights  # (batches, names)
         self._all_count = bool(averaging.weights.all())
         self._refused = False
         self._proven = False
-        self._vectorized = vmap(self._functional, in_dims=(0, None))
+        self._vectorized = vmap(self._values, in_dims=(0, None))
 
     def pays(self, points: int, device: torch.device) -> bool:
-        """Whether so many points at once are evaluated sooner than one by one, as far as they can be."""
+        """Whether so many `points` at once are evaluated sooner than one by one on the `device`, as far as they can
+        be.
+        """
         # In half precision another kernel gives visibly other values than the module's own.
-        half = torch.finfo(self._state.coarsest).bits < 32
-        least = 2 if device.type == "cuda" else LOOP_BELOW
-        return points >= least and not (half or self._refused or self._state.moving)
+        half = torch.finfo(self._functional.coarsest).bits < 32
+        possible = not (half or self._refused or self._statistics.depend_on_theta)
+        return possible and hardware.vectorization_pays(points, device)
 
     @torch.no_grad()
     def __call__(self, stack: Tensor, *, at_once: bool) -> Tensor:
-        """The sums at every point, of all at once or of one by one."""
+        """The sums at every point of a `stack` `(m, P)`, of all together where `at_once` says so, or of one by one."""
         with plain_transformer():
             if not at_once or self._refused:
                 return self._looped(stack)
@@ -49,17 +89,19 @@ class Stacked:
                 sums = self._looped(stack)  # raises by itself where the module or θ is at fault
                 self._refused = True
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                name = type(self._functional.module).__name__
                 warnings.warn(
-                    f"{type(self._state.module).__name__} cannot be vectorised over points, so they are evaluated one "
-                    f"by one: the same values, more slowly ({reason})",
+                    f"{name} cannot be vectorised over points, so they are evaluated one by one: the same values, "
+                    f"more slowly ({reason})",
                     stacklevel=4,
                 )
                 return sums
 
     def _at_once(self, stack: Tensor) -> Tensor:
-        if self._state.traits.writes:
-            raise RuntimeError(f"its forward writes to its buffers {list(self._state.traits.writes)}")
-        if self._state.traits.differentiates:
+        traits = self._functional.traits
+        if traits.writes:
+            raise RuntimeError(f"its forward writes to its buffers {list(traits.writes)}")
+        if traits.differentiates:
             raise RuntimeError("it takes derivatives itself")
         if self._proven:
             return self._sums([self._vectorized(stack, batch) for batch in self._data])
@@ -71,20 +113,24 @@ class Stacked:
         return self._sums(values)
 
     def _looped(self, stack: Tensor) -> Tensor:
-        state = self._state
+        functional = self._functional
         columns: list[list[Tensor]] = [[] for _ in self._weights]  # of every batch, a value for each point
-        with state.walking(stack) as rows:
+        with functional.at_each(stack) as rows:
             for theta in rows:
-                with state.with_buffers(state.statistics(theta, self._data)) if state.moving else nullcontext():
+                with self._own_statistics(theta):
                     for column, batch in zip(columns, self._data, strict=True):
-                        column.append(self._measure(*state.call(batch)))
+                        column.append(self._measure(*functional.call(batch)))
         return self._sums([torch.stack(column) for column in columns])
 
-    def _functional(self, theta: Tensor, batch: Batch) -> Tensor:
-        return self._measure(*self._state.output(theta, batch, {}))
+    def _own_statistics(self, theta: Tensor) -> AbstractContextManager[None]:
+        if not self._statistics.depend_on_theta:
+            return nullcontext()
+        return self._functional.with_buffers(self._statistics.at(theta, self._data))
+
+    def _values(self, theta: Tensor, batch: Batch) -> Tensor:
+        return self._measure(*self._functional.output(theta, batch, {}))
 
     def _sums(self, values: list[Tensor]) -> Tensor:
         """Σ weight · value over batches `(m, names)`; a batch of weight 0 counts nothing, whatever its value."""
-        found = torch.stack(values, 1).to("cpu", torch.float64)
-        shares = found * self._weights
+        shares = torch.stack(values, 1).to("cpu", torch.float64) * self._weights
         return (shares if self._all_count else torch.where(self._weights == 0, 0.0, shares)).sum(1)

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from lossatlas.hardware import BFLOAT16_ENOUGH, coarse_products, has_bfloat16
+from lossatlas import hardware
+from lossatlas.hardware import coarse_products
 from lossatlas.loss.loss import Loss
 from lossatlas.numerics.lanczos import Product
 
-MANY = 4096  # examples, from which a sample is smooth enough to be a good stand-in
-WORTH = 10**8  # floating-point operations of an evaluation, below which calling them costs more than doing them
+# Examples, from which a sample is smooth enough to be a good stand-in. With 1,024 a sample of 256 took more time than
+# it saved (docs/design/evaluation.md).
+SAMPLED_EXAMPLES = 4096
 
 
 def rough_losses(losses: Mapping[str, Loss], theta: Callable[[], Tensor]) -> dict[str, Loss] | None:
@@ -23,21 +25,24 @@ def rough_losses(losses: Mapping[str, Loss], theta: Callable[[], Tensor]) -> dic
 
     With √N the cost of the sample vanishes beside that of all examples as N grows, and so does its error. Losses on
     few examples, or cheap ones, stay as they are: where their products are large, bfloat16 is cheaper by itself.
+
+    Args:
+        losses: by the name of their split.
+        theta: gives the point `(P,)` at which examples are hard; asked for only where a sample is drawn.
     """
-    found = {name: _sample(loss, theta) or loss for name, loss in losses.items()}
-    cost, rough = (sum(loss.operations for loss in some.values()) for some in (losses, found))
-    return found if rough <= cost / 3 or (rough >= BFLOAT16_ENOUGH and eased(losses)) else None
-
-
-def eased(losses: Mapping[str, Loss]) -> bool:
-    """Whether `coarse_products` makes all of these losses cheaper."""
-    return has_bfloat16() and all(
-        loss.dtype is torch.float32 and loss.theta.device.type == "cpu" for loss in losses.values()
-    )
+    rough = {name: _sample(loss, theta) or loss for name, loss in losses.items()}
+    whole, sampled = (sum(loss.operations for loss in each.values()) for each in (losses, rough))
+    coarse = all(hardware.takes_bfloat16(loss.theta.device, loss.dtype) for loss in losses.values())
+    return rough if sampled <= whole / 3 or (sampled >= hardware.BFLOAT16_ENOUGH and coarse) else None
 
 
 def coarsened(product: Product, operations: float) -> Product:
-    """The same product by `coarse_products`, of a matrix whose loss takes so many operations."""
+    """The same product from bfloat16 factors, where that pays (`hardware.coarse_products`).
+
+    Args:
+        product: rows `(k, P)` -> `(k, P)`.
+        operations: floating-point ones of one evaluation of the loss whose matrix it is.
+    """
 
     def coarse(rows: Tensor) -> Tensor:
         with coarse_products(operations):
@@ -47,7 +52,7 @@ def coarsened(product: Product, operations: float) -> Product:
 
 
 def _sample(loss: Loss, theta: Callable[[], Tensor]) -> Loss | None:
-    if loss.operations < WORTH or loss.examples < MANY:
+    if loss.operations < hardware.SAMPLED_OPERATIONS or loss.examples < SAMPLED_EXAMPLES:
         return None
     count = min(round(24 * math.sqrt(loss.examples)), loss.examples // 4)
     return loss.subset(count, at=theta(), generator=torch.Generator().manual_seed(0))

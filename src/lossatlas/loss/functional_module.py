@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,59 +15,51 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.loss.batch_norm import Between
 from lossatlas.loss.batches import Batch, Batches, describe
 from lossatlas.loss.criteria import Forward
 from lossatlas.parameters.layout import Layout
 
-Buffers = Literal["stored", "interpolated", "batch", "re-estimated"]
 Point = Tensor | Mapping[str, Tensor]  # θ, or its named tensors
-Norm = nn.modules.batchnorm._NormBase  # batch and instance norms of every dimension, synchronised ones too
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a pass through a module does, as its first pass has shown."""
+    """What a pass through a module does, as its first pass has shown.
 
-    writes: tuple[str, ...] = ()  # buffers that it writes to
-    differentiates: bool = False  # it takes derivatives itself, as physics-informed ones do
-    attends: bool = True  # it has fused attention
+    Args:
+        writes: names of the buffers that it writes to.
+        differentiates: whether it takes derivatives itself, as physics-informed ones do.
+        attends: whether it has fused attention.
+    """
+
+    writes: tuple[str, ...] = ()
+    differentiates: bool = False
+    attends: bool = True
 
 
-class ModuleState:
+class FunctionalModule:
     """A copy of a module in eval mode as a function of θ and a batch, in two ways with the same values.
 
     `output` is functional: it can be differentiated and vectorised. Within `at(θ)` the copy holds θ itself, for
     modules and moments where a plain call is wanted. Neither leaves a trace on the copy.
+
+    Args:
+        module: the copy, which belongs to this object from now on.
+        layout: which of its parameters make up θ.
+        forward: `forward(module, batch)` -> `(output, target)`.
     """
 
-    def __init__(
-        self, module: nn.Module, layout: Layout, forward: Forward, buffers: Buffers, between: Between | None = None
-    ) -> None:
-        if buffers not in get_args(Buffers):
-            raise ValueError(f"buffers is {buffers!r}: wanted one of {get_args(Buffers)}")
-        if (buffers == "interpolated") != (between is not None):
-            raise ValueError(
-                f"buffers is {buffers!r} and between is {'missing' if between is None else 'given'}: wanted both "
-                'buffers="interpolated" and between=(model, model), whose statistics are meant, or neither'
-            )
+    def __init__(self, module: nn.Module, layout: Layout, forward: Forward) -> None:
         self.module = module.eval()
         self.layout = layout
-        self.buffers: Buffers = buffers
-        self.between = between
-        self.moving = buffers in ("interpolated", "re-estimated")  # every point has statistics of its own
         self.forward = forward
         self.traits = Traits()
         self._entry = _Entry(module, forward)
-        own = dict(module.named_parameters())
-        self._parameters = {name: own[name] for name in layout.names}
+        parameters = dict(module.named_parameters())
+        self._parameters = {name: parameters[name] for name in layout.names}
         dtypes = {name: parameter.dtype for name, parameter in self._parameters.items()}
         self.coarsest = max(dtypes.values(), key=lambda dtype: torch.finfo(dtype).eps)
         self._dtypes = dtypes if len(set(dtypes.values())) > 1 else {}  # empty: all are θ's
-        self._norms = {name: part for name, part in module.named_modules() if isinstance(part, Norm)}
-        if buffers == "batch":
-            for norm in self._norms.values():  # without statistics a norm uses those of the batch, in eval mode too
-                norm.running_mean = norm.running_var = norm.num_batches_tracked = None
 
     def shared_theta(self) -> Tensor:
         """The copy's parameters as θ `(P,)`; they become views of it, to have them in memory once."""
@@ -79,11 +71,17 @@ class ModuleState:
 
     @torch.no_grad()
     def targets(self, batches: Batches) -> list[Any]:
-        """The target of every batch as `forward` gives it: a pass over the data."""
+        """The target of each of the `batches` as `forward` gives it: a pass over the data."""
         return [self.call(batch)[1] for batch in batches]
 
     def output(self, theta: Point, batch: Batch, statistics: Mapping[str, Tensor]) -> tuple[Any, Any]:
-        """Output and target at θ, differentiable twice; `statistics` replace buffers of the same name."""
+        """Output and target at θ, differentiable twice.
+
+        Args:
+            theta: θ `(P,)`, or its tensors by name.
+            batch: of the data.
+            statistics: buffers by name, which replace the module's.
+        """
         tensors = {f"module.{name}": tensor for name, tensor in self._named(theta).items()}
         tensors |= {
             f"module.{name}": tensor.clone() if name in self.traits.writes else tensor
@@ -96,14 +94,14 @@ class ModuleState:
 
     @contextmanager
     def at(self, theta: Tensor) -> Iterator[None]:
-        """While it lasts, the copy's parameters are views of θ `(P,)`."""
-        with self.walking(theta[None]) as rows:
+        """While it lasts, the copy's parameters are views of `theta` `(P,)`."""
+        with self.at_each(theta[None]) as rows:
             next(rows)
             yield
 
     @contextmanager
-    def walking(self, stack: Tensor) -> Iterator[Iterator[Tensor]]:
-        """The rows of a stack `(m, P)`; the copy's parameters are views of the one that was given last."""
+    def at_each(self, stack: Tensor) -> Iterator[Iterator[Tensor]]:
+        """The rows of a `stack` `(m, P)`; the copy's parameters are views of the one that was given last."""
         parameters = list(self._parameters.values())
         held = [parameter.data for parameter in parameters]
 
@@ -121,16 +119,18 @@ class ModuleState:
                 parameter.data = tensor
 
     def call(self, batch: Batch) -> tuple[Any, Any]:
-        """Output and target with the parameters that the copy holds."""
+        """Output and target of a `batch` with the parameters that the copy holds; ValueError where `forward` gives
+        no pair.
+        """
         with torch.set_grad_enabled(self.traits.differentiates), self._fresh_buffers():
-            given = self.forward(self.module, batch)
-        if not isinstance(given, tuple) or len(given) != 2:
-            raise ValueError(f"forward= gives {describe(given)}: wanted (output, target)")
-        return given
+            output_and_target = self.forward(self.module, batch)
+        if not isinstance(output_and_target, tuple) or len(output_and_target) != 2:
+            raise ValueError(f"forward= gives {describe(output_and_target)}: wanted (output, target)")
+        return output_and_target
 
     @contextmanager
     def with_buffers(self, statistics: Mapping[str, Tensor]) -> Iterator[None]:
-        """While it lasts, buffers of these names are these tensors."""
+        """While it lasts, buffers with the names of `statistics` are these tensors."""
         held = {}
         try:
             for name, tensor in statistics.items():
@@ -142,38 +142,6 @@ class ModuleState:
         finally:
             for buffers, leaf, tensor in held.values():
                 buffers[leaf] = tensor
-
-    @torch.no_grad()
-    def statistics(self, theta: Tensor, batches: Batches) -> dict[str, Tensor]:
-        """Buffers that belong to θ, whose weights the copy must hold; none where the module's own are meant.
-
-        "interpolated" are those of `Between`. "re-estimated" are means and unbiased variances of the batches, averaged
-        by their examples, every norm seeing what those before it make of the same batch (`update_bn` of Garipov et al.
-        2018). Dropout stays off.
-        """
-        if self.between is not None:
-            return {name: tensor.to(self.module.get_buffer(name)) for name, tensor in self.between(theta).items()}
-        norms = {name: norm for name, norm in self._norms.items() if norm.running_mean is not None}
-        if self.buffers != "re-estimated" or not norms:
-            return {}
-        fresh = {
-            f"{name}.{leaf}": torch.zeros_like(getattr(norm, leaf))
-            for name, norm in norms.items()
-            for leaf in ("running_mean", "running_var", "num_batches_tracked")
-        }
-        momenta = {name: norm.momentum for name, norm in norms.items()}
-        seen = 0
-        try:
-            with self.with_buffers(fresh):
-                for rows, batch in zip(batches.rows, batches, strict=True):
-                    seen += rows
-                    for norm in norms.values():
-                        norm.training, norm.momentum = True, rows / seen
-                    self.call(batch)
-        finally:
-            for name, norm in norms.items():
-                norm.training, norm.momentum = False, momenta[name]
-        return fresh
 
     def _named(self, theta: Point) -> Mapping[str, Tensor]:
         tensors = self.layout.unflatten(theta) if isinstance(theta, Tensor) else theta
@@ -204,7 +172,7 @@ class _Entry(nn.Module):
 
 
 def private_copy(module: nn.Module, device: torch.device | str | None) -> nn.Module:
-    """A deep copy in eval mode on `device`, without gradients; ValueError where that cannot be had."""
+    """A deep copy of `module` in eval mode on `device`, without gradients; ValueError where that cannot be had."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
     lazy = [name for name, tensor in tensors if nn.parameter.is_lazy(tensor)]
     if lazy:
@@ -242,7 +210,7 @@ def private_copy(module: nn.Module, device: torch.device | str | None) -> nn.Mod
 
 @contextmanager
 def untouched_randomness(*generators: Any) -> Iterator[None]:
-    """Every global stream of random numbers, and those of these that are generators, are afterwards as before."""
+    """Every global stream of random numbers, and those of `generators` that are such, are afterwards as before."""
     with ExitStack() as stack:
         stack.callback(random.setstate, random.getstate())
         stack.callback(np.random.set_state, np.random.get_state())  # noqa: NPY002
@@ -276,11 +244,13 @@ def differentiable_attention() -> Iterator[None]:
 
 
 def written(module: nn.Module, before: Iterable[tuple[str, Tensor, int]]) -> tuple[str, ...]:
-    """Names of the buffers that were written to or replaced since `versions(module)`."""
+    """Names of the buffers of `module` that were written to or replaced since `before`, which `versions(module)`
+    gave.
+    """
     now = dict(module.named_buffers())
     return tuple(name for name, tensor, version in before if now.get(name) is not tensor or tensor._version != version)
 
 
 def versions(module: nn.Module) -> list[tuple[str, Tensor, int]]:
-    """Every buffer with the count of its in-place changes."""
+    """Every buffer of `module` with the count of its in-place changes."""
     return [(name, tensor, tensor._version) for name, tensor in module.named_buffers()]

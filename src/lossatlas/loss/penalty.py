@@ -9,12 +9,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PIECE = 2**22  # parameters squared at once, so that no second copy of a large θ is made in float64
+from lossatlas import hardware
 
 
 @dataclass(frozen=True)
 class Penalty:
     """λ‖θ‖²/2, whose gradient λθ is the `weight_decay=λ` of SGD and Adam, plus any function of θ `(P,)`.
+
+    Args:
+        weight_decay: λ, per square of a parameter's unit; from 0 up.
+        function: θ `(P,)` -> a scalar tensor, which is differentiated twice for curvature.
+
+    Raises:
+        ValueError: λ is negative or not finite.
 
     >>> Penalty(weight_decay=0.5)(torch.tensor([2.0, 2.0])).item()
     2.0
@@ -31,11 +38,14 @@ class Penalty:
         return bool(self.weight_decay) or self.function is not None
 
     def __call__(self, theta: Tensor) -> Tensor:
-        """The penalty at one point, a float64 scalar that can be differentiated."""
+        """The penalty at one point `theta` `(P,)`, a float64 scalar that can be differentiated.
+
+        Raises ValueError where the function of θ gives no scalar tensor.
+        """
         total = torch.zeros((), dtype=torch.float64, device=theta.device)
         if self.weight_decay:
-            for piece in theta.split(PIECE):
-                total = total + self.weight_decay / 2 * piece.double().square().sum()
+            for part in theta.split(hardware.FLOAT64_PARAMETERS):
+                total = total + self.weight_decay / 2 * part.double().square().sum()
         if self.function is not None:
             value = self.function(theta)
             if not isinstance(value, Tensor) or value.ndim:

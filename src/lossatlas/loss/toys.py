@@ -19,7 +19,9 @@ class _Quadratic(nn.Module):
 
 
 def quadratic(matrix: Tensor) -> Loss:
-    """L(θ) = θᵀAθ / 2 for a symmetric A `(P, P)`: the gradient is Aθ and the Hessian A, everywhere.
+    """L(θ) = θᵀAθ / 2 for a symmetric `matrix` A `(P, P)`: the gradient is Aθ and the Hessian A, everywhere.
+
+    Raises ValueError where the matrix is not symmetric.
 
     >>> quadratic(torch.diag(torch.tensor([2.0, -2.0])))(torch.tensor([1.0, 0.5])).item()
     0.75
@@ -31,7 +33,7 @@ def quadratic(matrix: Tensor) -> Loss:
 
 
 def bowl(size: int) -> Loss:
-    """L(θ) = ‖θ‖² / 2."""
+    """L(θ) = ‖θ‖² / 2 of `size` parameters."""
     return quadratic(torch.eye(size))
 
 

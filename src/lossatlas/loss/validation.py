@@ -1,9 +1,11 @@
-"""The first pass through a new loss: does a batch go through, is it a function, and how much memory does it take?"""
+"""Is what `Loss.of` is given of use? Its kinds and names, and a dry run: what a pass does and what it takes."""
 
 from __future__ import annotations
 
 import math
+import re
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,98 +17,176 @@ from torch.utils.flop_counter import flop_registry
 
 from lossatlas.loss.batches import Batch, describe, first_rows, tensors_of
 from lossatlas.loss.criteria import Measure, name_of
-from lossatlas.loss.functional_module import ModuleState, plain_transformer, untouched_randomness, versions, written
+from lossatlas.loss.functional_module import (
+    FunctionalModule,
+    plain_transformer,
+    untouched_randomness,
+    versions,
+    written,
+)
 from lossatlas.parameters.layout import Layout
 
-SOME_ROWS = 4096  # of a large batch are enough to see what kind of function it goes through
+# Examples of a large batch that are enough to see what kind of function it goes through. With fewer a criterion that is
+# 0 on them tells nothing; with more the dry run takes longer.
+PROBED_ROWS = 4096
+
+# Names of variables and dimensions in results: no metric may have one of them.
+RESERVED_NAMES = ("loss", "penalty", "objective", "split", "alpha", "beta", "draw", "weight_decay", "measured")
+
+METRIC_NAME = re.compile(r"\w([ -.0-~]*[!-.0-~])?", re.ASCII)  # of a netCDF variable
+
+
+def check_kinds(module: Any, criterion: Any, metrics: Any) -> None:
+    """Say what is no module, no criterion or no metrics, which would fail later and less clearly.
+
+    Args:
+        module, criterion, metrics: what `Loss.of` was given.
+
+    Raises:
+        ValueError: what came, and what was wanted.
+    """
+    check_recording()
+    if not isinstance(module, nn.Module):
+        kind = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
+        raise ValueError(f"the module is {kind}: wanted an nn.Module, with its weights loaded")
+    for name, function in {"the criterion": criterion, **(metrics if isinstance(metrics, Mapping) else {})}.items():
+        if isinstance(function, type):
+            raise ValueError(f"{name} is the class {function.__name__}: wanted an instance, {function.__name__}()")
+        if function is not None and not callable(function):
+            raise ValueError(f"{name} is a {type(function).__name__}: wanted a function of output and target")
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise ValueError(
+            f'metrics is a {type(metrics).__name__}: wanted functions by name, {{"accuracy": lossatlas.accuracy}}'
+        )
+    errors = {f"{name}_error" for name in (*RESERVED_NAMES, *(metrics or ()))}  # beside a quantity that splines fill
+    unavailable = [name for name in metrics or () if name in RESERVED_NAMES or name in errors]
+    if unavailable:
+        raise ValueError(
+            f"a metric is called {unavailable[0]!r}: wanted another name than {', '.join(RESERVED_NAMES)}, and none "
+            'that is another\'s with "_error" added'
+        )
+    malformed = [name for name in metrics or () if not (isinstance(name, str) and METRIC_NAME.fullmatch(name))]
+    if malformed:
+        raise ValueError(
+            f"a metric is called {malformed[0]!r}: wanted ASCII letters, digits and signs but no slash, a letter, a "
+            "digit or an underscore first, as files of results take them"
+        )
+
+
+def check_recording() -> None:
+    """Raise ValueError where torch records nothing, whatever is asked for."""
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "inside torch.inference_mode() nothing can be differentiated: leave it, or use torch.no_grad()"
+        )
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a pass of one batch at one point takes."""
+class PassCost:
+    """What a pass of one batch at one point takes.
 
-    bytes: int  # of the largest activation
-    operations: int  # floating-point ones, of matrix products and convolutions
+    Args:
+        bytes: of the largest activation.
+        operations: floating-point ones, of matrix products and convolutions.
+    """
 
-    def times(self, share: float) -> Cost:
-        return Cost(math.ceil(self.bytes * share), math.ceil(self.operations * share))
+    bytes: int
+    operations: int
+
+    def times(self, share: float) -> PassCost:
+        """That of a `share` of the examples."""
+        return PassCost(math.ceil(self.bytes * share), math.ceil(self.operations * share))
 
 
 @torch.no_grad()
-def first_pass(state: ModuleState, batch: Batch, measure: Measure) -> Cost:
-    """What a pass costs; `state` knows afterwards what a pass does to its buffers.
+def dry_run(functional: FunctionalModule, batch: Batch, measure: Measure) -> PassCost:
+    """What a pass costs; `functional` knows afterwards what a pass does to its buffers.
 
     A forward pass of the batch and one more, of a large batch two more of a part, with the module's own weights.
 
-    Raises ValueError when the batch does not go through, gives no scalar, or not the same one twice.
+    Args:
+        functional: the loss's own copy of the module.
+        batch: the largest one.
+        measure: the criterion and the metrics.
+
+    Raises:
+        ValueError: the batch does not go through, gives no scalar, or not the same one twice.
     """
-    fresh = {name: tensor.clone() for name, tensor in state.module.named_buffers()}
+    fresh = {name: tensor.clone() for name, tensor in functional.module.named_buffers()}
     with untouched_randomness(), plain_transformer(), warnings.catch_warnings():
         warnings.filterwarnings("error", message="Using a target size")  # it would broadcast, to a wrong loss
         try:
-            with state.with_buffers(fresh):
-                before = versions(state.module)
-                first, seen = _watched(state, batch, measure)
-                state.traits = replace(state.traits, writes=written(state.module, before), attends=seen.attention)
+            with functional.with_buffers(fresh):
+                before = versions(functional.module)
+                first, counter = _counted_pass(functional, batch, measure)
+                writes = written(functional.module, before)
+                functional.traits = replace(functional.traits, writes=writes, attends=counter.attention)
         except Exception as error:
             raise ValueError(
-                f"a batch, {describe(batch)}, does not go through {type(state.module).__name__} and "
+                f"a batch, {describe(batch)}, does not go through {type(functional.module).__name__} and "
                 f"{name_of(measure.criterion)}: {error}"
             ) from error
-        some = first_rows(batch, SOME_ROWS)
-        if some is not batch:
+        part = first_rows(batch, PROBED_ROWS)
+        if part is not batch:
             try:
-                first = measure(*state.call(some))
+                first = measure(*functional.call(part))
             except Exception:  # a module or criterion that takes its batches as they are
-                some = batch
-        second = measure(*state.call(some))
-        if not _agree(first, second, state):
+                part = batch
+        second = measure(*functional.call(part))
+        if not _equal_to_rounding(first, second, functional):
+            name, source = type(functional.module).__name__, _source_of_noise(functional, part)
             raise ValueError(
-                f"{type(state.module).__name__} gives {float(first[0]):.6g} and then {float(second[0]):.6g} for the "
-                f"same batch and weights{_noisy(state, some)}: a landscape wants a function of θ; switch off what is "
-                "random in eval mode (F.dropout with training=True?)"
+                f"{name} gives {float(first[0]):.6g} and then {float(second[0]):.6g} for the same batch and weights"
+                f"{source}: a landscape wants a function of θ; switch off what is random in eval mode (F.dropout with "
+                "training=True?)"
             )
-    return Cost(seen.bytes, seen.operations)
+    return PassCost(counter.bytes, counter.operations)
 
 
-def _watched(state: ModuleState, batch: Batch, measure: Measure) -> tuple[Tensor, _Watch]:
-    """Values and what was seen; with gradients on where the module takes derivatives itself."""
+def _counted_pass(functional: FunctionalModule, batch: Batch, measure: Measure) -> tuple[Tensor, _OperationCounter]:
+    """Values and what was counted; with gradients on where the module takes derivatives itself."""
     try:
-        with _Watch() as seen:
-            values = measure(*state.call(batch))
-        return values, seen
+        with _OperationCounter() as counter:
+            values = measure(*functional.call(batch))
+        return values, counter
     except RuntimeError as error:
-        if state.traits.differentiates or "does not require grad" not in str(error):
+        if functional.traits.differentiates or "does not require grad" not in str(error):
             raise
-        state.traits = replace(state.traits, differentiates=True)
-        return _watched(state, batch, measure)
+        functional.traits = replace(functional.traits, differentiates=True)
+        return _counted_pass(functional, batch, measure)
 
 
 def warn_of_numbers(layout: Layout, theta: Tensor, coarsest: torch.dtype) -> None:
-    """Say so when the module's own numbers limit what can be measured."""
+    """Say so, to the caller of `Loss.of`, when the module's own numbers limit what can be measured.
+
+    Args:
+        layout: where the tensors lie in θ.
+        theta: θ `(P,)`.
+        coarsest: of the parameters' types.
+    """
     broken = [name for name, tensor in layout.unflatten(theta).items() if not torch.isfinite(tensor).all()]
     if broken:
         warnings.warn(
-            f"the module's weights {broken[:5]} are not finite: the loss is NaN wherever they are kept", stacklevel=3
+            f"the module's weights {broken[:5]} are not finite: the loss is NaN wherever they are kept", stacklevel=4
         )
     precision = torch.finfo(coarsest)
     if precision.bits < 32:
         warnings.warn(
             f"there are parameters in {precision.dtype}: differences of the loss below about {precision.eps:.1g} of "
             "its value are noise; loss.to(torch.float32) resolves more",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _agree(first: Tensor, second: Tensor, state: ModuleState) -> bool:
+def _equal_to_rounding(first: Tensor, second: Tensor, functional: FunctionalModule) -> bool:
     """Equal up to the order of sums, which some kernels do not keep."""
-    tolerance = min(max(10 * torch.finfo(state.coarsest).eps, 1e-12), 1e-2)
+    tolerance = min(max(10 * torch.finfo(functional.coarsest).eps, 1e-12), 1e-2)
     return torch.allclose(first[:1], second[:1], rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
-def _noisy(state: ModuleState, batch: Batch) -> str:
+def _source_of_noise(functional: FunctionalModule, batch: Batch) -> str:
     """The first part of the module whose output differs between two passes, as a half-sentence."""
-    names = {part: name for name, part in state.module.named_modules() if name}
+    names = {part: name for name, part in functional.module.named_modules() if name}
     passes: list[list[tuple[str, list[Tensor]]]] = []
 
     def record(part: nn.Module, _: Any, output: Any) -> None:
@@ -116,7 +196,7 @@ def _noisy(state: ModuleState, batch: Batch) -> str:
     try:
         for _ in range(2):
             passes.append([])
-            state.call(batch)
+            functional.call(batch)
     finally:
         for handle in handles:
             handle.remove()
@@ -126,7 +206,7 @@ def _noisy(state: ModuleState, batch: Batch) -> str:
     return ""
 
 
-class _Watch(TorchDispatchMode):
+class _OperationCounter(TorchDispatchMode):
     """Sees every operation inside the block: the largest tensor made, the work, and whether attention is fused."""
 
     def __init__(self) -> None:

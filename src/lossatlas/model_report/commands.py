@@ -12,9 +12,10 @@ from rich.console import Console
 
 from lossatlas.check import describe, run_checks
 from lossatlas.errors import FAILED, FINISHED
-from lossatlas.model_report.settings import PROBES, Name, Settings
+from lossatlas.model_report.settings import OF_ONE_MODEL, Name, ProbeSettings, Shared, default_settings
 
-DEFAULTS = Settings()
+DEFAULTS, EACH = Shared(), default_settings()
+Device = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="(default: where the model is)")]
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,22 @@ class Probe:
     tuple (module, data, criterion[, checkpoints])."""
     out: Path = Path("landscape")
     """Folder of the results."""
-    probes: tuple[Name, ...] = PROBES
+    probes: tuple[Name, ...] = tuple(OF_ONE_MODEL)
     """What to measure; what a probe lacks (checkpoints, other solutions) is said and left out."""
-    device: str | None = None
-    """Where to compute, such as cuda; by itself, where the model is."""
-    settings: Annotated[Settings, tyro.conf.arg(name="")] = DEFAULTS
+    device: Device = None
+    """Where to compute, such as cuda."""
+    shared: Annotated[Shared, tyro.conf.arg(name="")] = DEFAULTS
+    own: Annotated[ProbeSettings, tyro.conf.arg(name="")] = EACH
 
     def __call__(self, console: Console) -> int:
         from lossatlas.model_report.run import probe  # matplotlib and plotly take a second to import
 
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: console.print(f"note: {message}", highlight=False, markup=False)
-            done = probe(self.problem, self.out, self.probes, self.settings, device=self.device, console=console)
+            done = probe(
+                self.problem, self.out, self.probes, shared=self.shared, own=self.own, device=self.device,
+                console=console,
+            )  # fmt: skip
             return FINISHED if done else FAILED
 
 

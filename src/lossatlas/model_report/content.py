@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,46 +23,48 @@ from lossatlas.document.blocks import (
     Table,
     Text,
 )
+from lossatlas.execution.failures import failures
+from lossatlas.execution.measuring import Measurement
 from lossatlas.files import read_json
 from lossatlas.model_report.folder import Folder
-from lossatlas.model_report.meaning import MEANING, TITLES
-from lossatlas.model_report.measurements import Measurement
-from lossatlas.model_report.tell import TELL, Told
+from lossatlas.model_report.plan import Plan
 from lossatlas.numbers import loss_text
-from lossatlas.results.storage import read_result
+from lossatlas.probes.probe import Rows, Told
 
 OF_THE_LOSS = {
     "loss": "Loss",
     "contour": "Loss as contours",
     "surface": "Loss as a surface",
     "hist": "Increase of the loss",
-}  # by the last word of a figure's name
+}  # by the kind of figure, the last word of its file's name
 
-
-FAR = ("interpolation", "trajectory_plane", "connectivity", "model_plane")  # they leave the surroundings of the model
-OF_ONE_MODEL = (
+FROZEN_STATISTICS = (
     "Every point has the batch statistics of this model, which far from it are not those of the weights there. To have "
     "them estimated anew at every point, give the problem "
 )
 
 
-def build_document(folder: Folder, made: list[Measurement], lacking: Mapping[str, str]) -> Document:
-    """The report about the model of a folder, from what lies in it alone."""
+def build_document(folder: Folder, plan: Plan, results: Mapping[str, xr.Dataset]) -> Document:
+    """The report about the model of a folder, from what lies in it alone.
+
+    Args:
+        folder: whose `problem.json` and figures are read.
+        plan: what was asked.
+        results: of the measurements that are done, by name.
+    """
     problem = read_json(folder.root / "problem.json")
-    failures = read_json(folder.failures) if folder.failures.is_file() else {}
-    results = {m.name: read_result(folder.result(m.name)) for m in made if folder.result(m.name).is_file()}
-    told = {m.name: TELL[m.probe](results[m.name], m.name) for m in made if m.name in results}
+    told = {one.name: one.probe.tell(results[one.name], one.other) for one in plan.measurements if one.name in results}
     by_probe: dict[str, list[Measurement]] = {}
-    for measurement in made:
+    for measurement in plan.measurements:
         if measurement.name in results:
-            by_probe.setdefault(measurement.probe, []).append(measurement)
-    glance = _not_finite(problem) + tuple((said.glance,) for said in told.values() if said.glance)
+            by_probe.setdefault(measurement.probe.name, []).append(measurement)
+    glance = _not_finite(problem) + tuple((said.sentence,) for said in told.values() if said.sentence)
     sections = [
         Section("glance", "At a glance", (Items(glance),)) if glance else None,
         Section("model", "The model and its loss", _model(problem)),
-        *(_of_probe(folder, probe, found, told, problem) for probe, found in by_probe.items()),
-        _rest(lacking, failures),
-        _files(folder, results),
+        *(_of_probe(folder, made, told, problem) for made in by_probe.values()),
+        _rest(plan.lacking, failures(folder.root)),
+        _files(folder, [one.file for one in plan.measurements if one.name in results]),
     ]
     return Document(problem["title"], "Its loss landscape", tuple(section for section in sections if section))
 
@@ -91,7 +93,7 @@ def _model(problem: Mapping[str, Any]) -> tuple[Block, ...]:
     table = Table("values", ("At the final weights.",), headings, (False, *[True] * (len(headings) - 1)), rows)
     said = {name: value for name, value in problem["attributes"].items() if name != "buffers" or problem["batch_norms"]}
     attributes = [f"{name.replace('_', ' ')} {value}" for name, value in said.items()]
-    settings = [f"{name} {value}" for name, value in problem["settings"].items()]
+    shared = {name: value for name, value in problem["settings"].items() if not isinstance(value, Mapping)}
     versions = [f"{name} {value}" for name, value in problem["versions"].items()]
     return (
         Paragraph((f"{problem['parameters']:,} parameters on {problem['device']}.",)),
@@ -99,34 +101,51 @@ def _model(problem: Mapping[str, Any]) -> tuple[Block, ...]:
         Items(
             (
                 (f"Loss: {', '.join(attributes)}.",),
-                (f"Settings: {', '.join(settings)}.",),
+                (f"Settings: {_listed(shared)}; those of each probe are in its section.",),
                 (f"Versions: {', '.join(versions)}.",),
             )
         ),
     )
 
 
-def _of_probe(
-    folder: Folder, probe: str, made: list[Measurement], told: Mapping[str, Told], problem: Mapping[str, Any]
-) -> Section:
-    blocks: list[Block] = [Paragraph((MEANING[probe],))]
-    if probe in FAR and problem["batch_norms"] and problem["attributes"]["buffers"] == "stored":
-        blocks.append(Paragraph((OF_ONE_MODEL, Code('options={"buffers": "re-estimated"}'), ".")))
+def _of_probe(folder: Folder, made: list[Measurement], told: Mapping[str, Told], problem: Mapping[str, Any]) -> Section:
+    probe = made[0].probe
+    blocks: list[Block] = [Paragraph((f"{probe.meaning} {probe.misleads}",))]
+    far = probe.of != "model"  # it leaves the surroundings of the model
+    if far and problem["batch_norms"] and problem["attributes"]["buffers"] == "stored":
+        blocks.append(Paragraph((FROZEN_STATISTICS, Code('options={"buffers": "re-estimated"}'), ".")))
     for measurement in made:
-        blocks += told[measurement.name].blocks
+        blocks += _blocks(told[measurement.name], measurement.name)
         files = sorted(folder.figures(measurement.name).glob("*.png"), key=_order)
         figures = tuple(
             Figure(
-                f"{folder.figures(measurement.name).name}-{file.stem}",
-                (_caption(measurement, file.stem),),
-                file.relative_to(folder.root).as_posix(),
-                measurement.name,
+                f"{measurement.name}-{file.stem}", (_caption(measurement, file.stem),),
+                file.relative_to(folder.root).as_posix(), measurement.name,
             )
             for file in files
-        )
+        )  # fmt: skip
         if figures:
             blocks.append(FigureRow(figures))
-    return Section(probe, TITLES[probe], tuple(blocks))
+    blocks.append(Paragraph((f"Settings: {_listed(vars(made[0].settings))}.",)))
+    return Section(probe.name, probe.heading, tuple(blocks))
+
+
+def _listed(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in settings.items())  # fmt: skip
+
+
+def _blocks(told: Told, label: str) -> list[Block]:
+    """What a probe says, as a document says it: one line is a paragraph, several are a list."""
+    lines: list[Block] = [Paragraph((line,)) for line in told.lines]
+    if len(told.lines) > 1:
+        lines = [Items(tuple((line,) for line in told.lines))]
+    return [*lines, *(_table(rows, f"{label}-numbers-{number}") for number, rows in enumerate(told.tables, 1))]
+
+
+def _table(rows: Rows, label: str) -> Table:
+    cells = tuple(tuple(Cell(text) for text in row) for row in rows.rows)
+    return Table(label, (rows.caption,), rows.headings, (False, *[True] * (len(rows.headings) - 1)), cells)
 
 
 def _order(file: Path) -> tuple[bool, str]:
@@ -137,20 +156,18 @@ def _order(file: Path) -> tuple[bool, str]:
 def _caption(measurement: Measurement, stem: str) -> str:
     kind = stem.split("_")[-1]
     words = OF_THE_LOSS.get(kind, kind.capitalize())
-    what = measurement.name.replace("connectivity_", "path to ").replace("_", " ")
-    return f"{words}: {what}."
+    what = f"path to {measurement.other}" if measurement.other else measurement.name
+    return f"{words}: {what.replace('_', ' ')}."
 
 
-def _rest(lacking: Mapping[str, str], failures: Mapping[str, str]) -> Section | None:
-    items: list[Text] = [(Code(probe), f" was not measured: it {why}.") for probe, why in lacking.items()]
-    items += [(Code(name), f" failed: {why}") for name, why in failures.items()]
+def _rest(lacking: Mapping[str, str], failed: Mapping[str, str]) -> Section | None:
+    items: list[Text] = [(Code(probe), f" was not measured: it wants {why}.") for probe, why in lacking.items()]
+    items += [(Code(name), f" failed: {why}") for name, why in failed.items()]
     return Section("missing", "What is missing", (Items(tuple(items)),)) if items else None
 
 
-def _files(folder: Folder, results: Mapping[str, xr.Dataset]) -> Section:
-    links = [
-        Link(folder.result(name).name, folder.result(name).relative_to(folder.root).as_posix()) for name in results
-    ]
+def _files(folder: Folder, results: Sequence[Path]) -> Section:
+    links = [Link(file.name, file.relative_to(folder.root).as_posix()) for file in results]
     text = [part for link in links for part in (", ", link)][1:]
-    words = "Every result as netCDF, to be read with lossatlas.load or xarray: "
+    words = "Every result, to be read with lossatlas.load: "
     return Section("files", "Files", (Paragraph((words, *text, ".")),))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from torch import Tensor
 
 from lossatlas.errors import InputError
 from lossatlas.files import known_to_json, read_json, write_json
-from lossatlas.loss.functional_module import Norm
+from lossatlas.loss.batch_norm import Norm
 from lossatlas.loss.loss import Loss
-from lossatlas.model_report.measurements import Subject
+from lossatlas.probes.probe import Subject
 
 
 @dataclass(frozen=True)
@@ -25,23 +24,19 @@ class Folder:
 
     root: Path
 
-    def result(self, name: str) -> Path:
-        return self.root / "results" / f"{name}.nc"
+    def result(self, name: str, suffix: str) -> Path:
+        return self.root / "results" / f"{name}{suffix}"
 
     def figures(self, name: str) -> Path:
         return self.root / "figures" / name
 
-    @property
-    def failures(self) -> Path:
-        return self.root / "failures.json"
-
-    def claim(self, title: str, subject: Subject) -> None:
+    def claim(self, title: str, subject: Subject, settings: Mapping[str, Any]) -> None:
         """Say in `problem.json` what the folder is about.
 
         Raises InputError when it is about another model, other data or other settings: results are never mixed.
         """
         file = self.root / "problem.json"
-        mine = known_to_json(_identity(title, subject))
+        mine = known_to_json(_identity(title, subject, settings))
         if self.root.exists() and not self.root.is_dir():
             raise InputError(f"{self.root} is a file: --out wants a folder")
         if not file.is_file():
@@ -58,7 +53,7 @@ class Folder:
                 )
 
 
-def _identity(title: str, subject: Subject) -> dict[str, Any]:
+def _identity(title: str, subject: Subject, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the results depend on: versions, settings, weights, and the values there for the data."""
     points = {"weights": subject.theta, **subject.others}
     if subject.trajectory is not None:
@@ -67,7 +62,7 @@ def _identity(title: str, subject: Subject) -> dict[str, Any]:
         "title": title,
         "versions": {package: version(package) for package in ("lossatlas", "torch", "numpy")},
         "parameters": subject.loss.layout.size,
-        "settings": dataclasses.asdict(subject.settings),
+        "settings": settings,
         "device": subject.theta.device.type,
         "attributes": subject.loss.attrs,
         "batch_norms": sum(isinstance(part, Norm) for part in subject.loss.module.modules()),

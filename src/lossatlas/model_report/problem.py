@@ -12,15 +12,12 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lossatlas.errors import InputError
 from lossatlas.loss.criteria import Criterion
 from lossatlas.loss.loss import Loss
-from lossatlas.training.checkpoints import checkpoint_files, parameter_names
-
-Weights = nn.Module | Mapping[str, Tensor] | Tensor | str | Path  # a state dict, θ, or a file of one
+from lossatlas.training.checkpoints import Weights, checkpoint_files, theta_of
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,13 @@ class Problem:
     def title(self) -> str:
         return self.name or type(self.module).__name__
 
-    def losses(self, kind: type[Loss] = Loss, *, device: str | None = None) -> dict[str, Loss]:
-        """The loss on each split; InputError, one line, where it cannot be made."""
+    def losses(self, *, device: str | None = None) -> dict[str, Loss]:
+        """The loss on each split, computed on `device`; InputError, one line, where it cannot be made."""
         splits = {"train": self.data} | ({} if self.test_data is None else {"test": self.test_data})
         made = {}
         for split, data in splits.items():
             try:
-                made[split] = kind.of(
+                made[split] = Loss.of(
                     self.module, data, self.criterion, metrics=self.metrics, device=device, **self.options
                 )
             except (TypeError, ValueError) as error:
@@ -77,7 +74,9 @@ class Problem:
         return made
 
     def trajectory(self, loss: Loss) -> Tensor | None:
-        """Checkpoints in order, the model's own weights last: `(t, P)`; None where there are none."""
+        """Checkpoints in order, the model's own weights last: `(t, P)`; None where there are none. `loss` says what θ
+        is.
+        """
         if self.checkpoints is None:
             return None
         sources = self.checkpoints
@@ -92,40 +91,8 @@ class Problem:
         return torch.stack(points)
 
     def others(self, loss: Loss) -> dict[str, Tensor]:
-        """θ `(P,)` of every other solution by name."""
+        """θ `(P,)` of every other solution by name. `loss` says what θ is."""
         return {name: theta_of(source, loss, f"solution {name!r}") for name, source in self.solutions.items()}
-
-
-def theta_of(source: Weights, loss: Loss, what: str) -> Tensor:
-    """θ `(P,)` from a module, a state dict, a flat vector, or a file of a state dict; InputError naming `what`."""
-    if isinstance(source, (str, Path)):
-        what = f"{what}, {source},"
-        source = _read(Path(source), what)
-    try:
-        if isinstance(source, nn.Module):
-            return loss.layout.theta_of(source).to(loss.theta)
-        if isinstance(source, Tensor):
-            loss.layout.check(source)
-            return source.detach().to(loss.theta)
-        names = parameter_names(loss.layout, source.keys())
-        return loss.layout.flatten({name: source[names[name]].detach() for name in loss.layout.names}).to(loss.theta)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{what} does not fit the model: {error}") from error
-
-
-def _read(file: Path, what: str) -> Mapping[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{what} is not there") from error
-    except Exception as error:  # whatever a damaged file makes a reader say
-        raise InputError(f"{what} cannot be read: {str(error).splitlines()[0]}") from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else loaded
-    if not isinstance(state, Mapping):
-        raise InputError(f"{what} holds a {type(state).__name__}: wanted a state dict")
-    return state
 
 
 # From the command line -----------------------------------------------------------------------------------------

@@ -2,79 +2,120 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from lossatlas.execution.drawing import Drawing, draw, stale
+from lossatlas.execution.estimate import Times, measure_times
+from lossatlas.execution.failures import failures
+from lossatlas.execution.jobs import EvaluatedPoints, Job, ThisProcess, run_jobs
+from lossatlas.execution.measuring import Measurement, measure, missing
 from lossatlas.execution.progress import Progress, duration
-from lossatlas.model_report.estimate import Costs, measure_costs
 from lossatlas.model_report.folder import Folder
-from lossatlas.model_report.measure import TickingLoss, draw, measure, missing
-from lossatlas.model_report.measurements import Measurement, Subject, measurements
+from lossatlas.model_report.plan import Plan
 from lossatlas.model_report.problem import load_problem
-from lossatlas.model_report.settings import Name, Settings
+from lossatlas.model_report.settings import Shared, settings_by_probe
 from lossatlas.model_report.write import write_report
 from lossatlas.numbers import loss_text
+from lossatlas.probes.probe import Subject
 
 
 def probe(
     address: str,
     out: Path,
-    probes: tuple[Name, ...],
-    settings: Settings,
+    probes: Sequence[str],
     *,
+    shared: Shared,
+    own: Any,
     device: str | None,
     console: Console,
 ) -> bool:
     """Do what is asked for, or what is missing of it; whether all of it worked.
 
+    Args:
+        address: of the problem, module:object or file.py:object.
+        out: folder of the report.
+        probes: names of what to measure.
+        shared: settings that several probes share.
+        own: settings of each probe, a `ProbeSettings`.
+        device: where to compute; None: where the model is.
+        console: where messages go.
+
     Raises InputError for what cannot be used.
     """
-    problem = load_problem(address)
-    losses = problem.losses(TickingLoss, device=device)
+    problem, evaluated = load_problem(address), EvaluatedPoints()
+    losses = {split: loss.watched(evaluated) for split, loss in problem.losses(device=device).items()}
     first = next(iter(losses.values()))
-    subject = Subject(losses, problem.trajectory(first), problem.others(first), settings)
-    folder = Folder(out)
-    folder.claim(problem.title, subject)
+    subject = Subject(losses, first.theta, problem.trajectory(first), problem.others(first), precision=shared.precision)
+    folder, settings = Folder(out), settings_by_probe(shared, own)
+    folder.claim(problem.title, subject, _said(shared, own))
     console.print(
         f"{problem.title}: {first.layout.size:,} parameters, "
         + ", ".join(f"{loss.examples:,} {split} examples, loss {loss_text(float(loss(loss.theta)))}"
                     for split, loss in losses.items()),
         highlight=False,
     )  # fmt: skip
-    wanted, lacking = measurements(subject, probes)
-    for name, why in lacking.items():
-        console.print(f"left out: {name} {why}", highlight=False, markup=False)
-    todo = missing(folder, wanted)
-    costs = Costs(0.0, 0.0)
+    plan = Plan.of(subject, folder, probes=probes, settings=settings, seed=shared.seed)
+    for name, why in plan.lacking.items():
+        console.print(f"left out: {name} wants {why}", highlight=False, markup=False)
+    todo = missing(plan.measurements)
+    times = measure_times(subject, map(plan.cost, todo)) if todo else Times()
     if todo:
-        costs = measure_costs(subject, todo)
-        _announce(todo, costs, console)
+        _announce(plan, todo, times, console)
+    else:
+        console.print("nothing is left to measure")
     progress = Progress(console)
-    account = measure(folder, wanted, costs, settings, len(losses), progress)
-    draw(folder, wanted, problem.title, progress)
-    write_report(folder, wanted, lacking)
-    for name, why in account.failures.items():
+    backend = ThisProcess(evaluated, times.evaluation / len(losses))
+    jobs = [Job(_measure, (plan, one), times.seconds(plan.cost(one))) for one in todo]
+    seconds = run_jobs(backend, jobs, progress, "measuring")
+    drawings = stale(plan.drawings(folder, problem.title))
+    run_jobs(backend, [Job(_draw, (one,), 1.0) for one in drawings], progress, "figures")
+    pages = write_report(folder, plan)
+    failed = failures(folder.root)
+    for name, why in failed.items():
         console.print(f"failed: {name}: {why}", highlight=False, markup=False)
-    if account.seconds:
-        console.print(f"time: {_times(account.seconds)}", highlight=False)
-    console.print(f"read {folder.root / 'report.html'}", highlight=False)
-    return not account.failures
+    if seconds:
+        console.print(f"time: {_listed(seconds)}", highlight=False)
+    for page in pages:
+        console.print(f"read {page}", highlight=False)
+    return not failed
 
 
-def _announce(todo: Sequence[Measurement], costs: Costs, console: Console) -> None:
+def _measure(plan: Plan, measurement: Measurement) -> Mapping[str, float]:
+    took = measure([measurement], lambda one: one.ask(plan.subjects[one.name]))
+    return {measurement.name: sum(took.values())}
+
+
+def _draw(drawing: Drawing) -> Mapping[str, float]:
+    for _ in draw([drawing]):
+        pass
+    return {}
+
+
+def _announce(plan: Plan, todo: Sequence[Measurement], times: Times, console: Console) -> None:
     """What is to be done and about how long it takes, before it starts."""
     table = Table("probe", box=None)
-    for heading in ("evaluations", "Hessian products", "about"):
+    for heading in ("evaluations", "products", "about"):
         table.add_column(heading, justify="right")
     for measurement in todo:
-        evaluations, products = measurement.evaluations or "", measurement.products or ""
-        table.add_row(measurement.name, f"{evaluations}", f"{products}", duration(costs.seconds(measurement)))
+        cost = plan.cost(measurement)
+        about = duration(times.seconds(cost))
+        table.add_row(measurement.name, f"{cost.evaluations or ''}", f"{cost.products or ''}", about)
     console.print(table)
-    console.print(f"about {duration(sum(map(costs.seconds, todo)))} in all", highlight=False)
+    console.print(f"about {duration(sum(times.seconds(plan.cost(one)) for one in todo))} in all", highlight=False)
 
 
-def _times(seconds: Mapping[str, float]) -> str:
+def _said(shared: Shared, own: Any) -> dict[str, Any]:
+    """All settings as the report and the folder say them."""
+    said = {name: value for name, value in vars(shared).items() if value is not None}
+    return said | dataclasses.asdict(own)
+
+
+def _listed(seconds: Counter[str]) -> str:
     return ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.items())

@@ -1,51 +1,75 @@
-"""What can be measured of one model, and how finely."""
+"""How finely one model is measured: what all probes share, and the settings of each."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from lossatlas.errors import InputError
+import tyro
 
-Name = Literal[
-    "interpolation", "random_line", "random_plane", "trajectory_plane", "connectivity", "model_plane", "spectrum",
-    "density", "blocks", "eigenvector_plane", "sharpness",
-]  # fmt: skip
-PROBES: tuple[Name, ...] = get_args(Name)
+from lossatlas.probes import PROBES
+from lossatlas.probes.probe import ODD, Precision, Probe, Settings
+
+OF_ONE_MODEL: dict[str, Probe] = {probe.name: probe for probe in PROBES if probe.of != "family"}
+
+if TYPE_CHECKING:
+    Name = str
+else:
+    Name = Literal[tuple(OF_ONE_MODEL)]
+
+
+Steps = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: each plane's own)")]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How finely things are measured; the defaults are those of the probes."""
+class Shared(Settings):
+    """What several probes share."""
 
     seed: int = 0
     """Of every random direction and vector."""
-    steps: int = 51
-    """Grid points along each axis of a plane, odd."""
-    exact: bool = False
-    """Measure every node of the planes; else as few as the loss takes, with an error that is stated."""
-    radius: float = 1.0
-    """Half the width of random slices: at 1 every filter moves by its own norm."""
-    draws: int = 10
-    """Random directions of the line."""
-    eigenvalues: int = 10
-    """Largest eigenvalues of the Hessian."""
-    samples: int = 30
-    """Random vectors of the trace and of the density."""
-    tol: float = 1e-3
-    """Residual of eigenvalues, relative to the largest."""
-    precision: Literal["auto", "float32", "float64"] = "auto"
+    precision: Precision = "auto"
     """Of the curvature; auto: float64 below two million parameters, but the model's own for the density and the
     eigenvector plane."""
+    steps: Steps = None
+    """Grid points along each axis of every plane, odd."""
+    exact: bool = False
+    """Measure every node of every plane; else as few as the loss takes, with an error that is stated."""
 
     def __post_init__(self) -> None:
-        """Raises InputError, before any work, for what no probe can use."""
-        if self.steps < 3 or self.steps % 2 == 0:
-            raise InputError(f"steps is {self.steps}: wanted an odd number of at least 3")
-        for name, least in (("draws", 1), ("eigenvalues", 1), ("samples", 2)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}: wanted at least {least}")
-        for name in ("radius", "tol"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}: wanted a number above 0")
+        super().__post_init__()
+        if self.steps is not None:
+            ODD.check("steps", self.steps)
+
+
+def _probe_settings() -> type[Any]:
+    fields = [(probe.name, probe.settings, dataclasses.field(default_factory=probe.settings))
+              for probe in OF_ONE_MODEL.values()]  # fmt: skip
+    return dataclasses.make_dataclass("ProbeSettings", fields, frozen=True, namespace={"__doc__": "Each probe's own."})
+
+
+_KIND: type[Any] = _probe_settings()
+if TYPE_CHECKING:
+    ProbeSettings = Any
+else:
+    ProbeSettings = _KIND
+
+
+def default_settings() -> Any:
+    """Each probe's own, as it says them."""
+    return _KIND()
+
+
+def settings_by_probe(shared: Shared, own: Any) -> dict[str, Settings]:
+    """The settings of every probe: its own, with what is shared put into all planes.
+
+    A plane is what can be measured at fewer than all nodes: a probe with a setting `exact`.
+    """
+    found: dict[str, Settings] = {}
+    for name in OF_ONE_MODEL:
+        settings = getattr(own, name)
+        if hasattr(settings, "exact"):
+            steps = settings.steps if shared.steps is None else shared.steps
+            settings = dataclasses.replace(settings, steps=steps, exact=settings.exact or shared.exact)
+        found[name] = settings
+    return found

@@ -1,24 +1,28 @@
-"""The report about one model as Markdown and as a page of HTML whose surfaces turn."""
+"""The report about one model as Markdown, as PDF, and as a page of HTML whose surfaces turn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+
+import xarray as xr
 
 from lossatlas.document.blocks import Document, Figure, names
 from lossatlas.document.html import Links, Writer
 from lossatlas.document.markdown import write_markdown
 from lossatlas.document.pages import ASSETS, environment, write_assets, write_page, write_planes
+from lossatlas.document.pdf import write_pdf
 from lossatlas.figures import interactive
-from lossatlas.files import write_text
+from lossatlas.figures.plot import form
+from lossatlas.files import write_bytes, write_text
 from lossatlas.model_report.content import build_document
 from lossatlas.model_report.folder import Folder
-from lossatlas.model_report.measurements import Measurement
-from lossatlas.results.storage import read_result
+from lossatlas.model_report.plan import Plan
 
+PDF_NEEDS = ("typst", "PIL")  # of the extra `study`
 MODEL = "model"  # the key of its surfaces
-NOT_THE_LOSS = ("_accuracy", "_quadratic")
 
 
 @dataclass(frozen=True)
@@ -32,26 +36,34 @@ class _SurfaceLinks(Links):
         return (MODEL, str(figure.run)) if shown else None
 
 
-def write_report(folder: Folder, made: list[Measurement], lacking: Mapping[str, str]) -> list[Path]:
-    """Write report.md and report.html with its assets, from the folder alone; the same folder gives the same bytes."""
-    document = build_document(folder, made, lacking)
-    markdown = folder.root / "report.md"
-    write_text(markdown, write_markdown(document))
-    return [markdown, *_write_html(folder, document, made)]
+def write_report(folder: Folder, plan: Plan) -> list[Path]:
+    """Write report.md, report.html with its assets, and report.pdf, from the folder alone; the same folder gives the
+    same bytes.
+
+    Returns the pages that a reader opens. There is no PDF where the packages that set it are not installed.
+    """
+    results = {one.name: one.read() for one in plan.measurements if one.done}
+    document = build_document(folder, plan, results)
+    write_text(folder.root / "report.md", write_markdown(document))
+    pages = [_write_html(folder, document, results)]
+    if all(map(find_spec, PDF_NEEDS)):
+        write_bytes(folder.root / "report.pdf", write_pdf(document, folder.root))
+        pages.append(folder.root / "report.pdf")
+    return pages
 
 
-def _write_html(folder: Folder, document: Document, made: list[Measurement]) -> list[Path]:
+def _write_html(folder: Folder, document: Document, results: Mapping[str, xr.Dataset]) -> Path:
     assets = folder.root / ASSETS
-    planes = {}
-    for measurement in made:
-        if folder.result(measurement.name).is_file():
-            result = read_result(folder.result(measurement.name))
-            if {"alpha", "beta"} <= set(result.loss.dims if "loss" in result else ()):
-                planes[measurement.name] = interactive.surface_data(result, most_nodes=interactive.MOST_NODES)
+    planes = {
+        name: interactive.surface_data(result, most_nodes=interactive.MOST_NODES)
+        for name, result in results.items()
+        if form(result) == "plane"
+    }
     writer = Writer(_SurfaceLinks(folder.root, frozenset(planes)), "", names(document))
     body = "\n".join(line for section in document.sections for line in writer.section(section))
-    page = write_page(
+    write_assets(assets)
+    write_planes(assets / "planes" / f"{MODEL}.js", MODEL, planes)
+    return write_page(
         folder.root / "report.html", environment(), "document", "",
         title=document.title, subtitle=document.subtitle, contents=writer.contents(document.sections), body=body,
     )  # fmt: skip
-    return [page, *write_assets(assets), write_planes(assets / "planes" / f"{MODEL}.js", MODEL, planes)]

@@ -12,14 +12,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lossatlas.hardware import LANCZOS_BASIS_BYTES
+from lossatlas.numerics.convergence import Decision, Wanted, decide
+from lossatlas.numerics.krylov_basis import KrylovBasis, RitzPairs
+
 Product = Callable[[Tensor], Tensor]
 
-BASIS_BYTES = 2**31  # of the basis before a restart: 16,000 rows of 2x100, 64 of 4 million parameters in float64
+# Random mixtures of the vectors found by rough products that are multiplied exactly (docs/design/eigenvalues.md). With
+# more, the deviation of the rough products is known better and costs as many products more.
+CHECKS = 3
 
-CHECKS = 3  # mixtures of the vectors found by rough products that are multiplied exactly
+# Of the tolerance, to which rough products are searched with: the rest is left for what they are off. With more, exact
+# products have to go on more often; with less, more rough ones are taken.
+ROUGH_SHARE = 0.8
 
-# Of the largest |λ|: what remains of a product after orthogonalisation is rounding below this.
-NEGLIGIBLE = {torch.float64: 1e-13, torch.float32: 1e-6}
+# Rows of a basis before a restart, beside two for each wanted eigenvalue. Set by hand: with fewer a search restarts
+# earlier and takes more products; with more the basis takes more memory and its orthogonalization more time.
+ROWS_BESIDE_WANTED = 60
+
+# Ritz vectors kept at a restart beside the wanted ones, at each wanted end, at most. Set by hand: with fewer the wanted
+# ones converge more slowly after a restart; with more there are fewer steps between restarts.
+SPARE_RITZ_VECTORS = 10
+
+# Largest number of vectors, relative to the wanted ones, with which exact products go on. A block with more is slow to
+# grow: a mixture of the vectors takes fewer products then (docs/design/eigenvalues.md).
+WIDEST_REFINEMENT = 1.25
 
 
 @dataclass(frozen=True)
@@ -32,7 +49,7 @@ class Eigenpairs:
     smallest: Tensor  # (s,), ascending
     smallest_residuals: Tensor  # (s,)
     smallest_vectors: Tensor  # (s, P), orthonormal
-    products: int
+    products: int  # rows multiplied, those of rough products included
     converged: bool  # every residual is at most tol · max|λ|
 
 
@@ -54,27 +71,36 @@ def extremal_eigenpairs(
     """The `largest` largest and `smallest` smallest eigenvalues by block Lanczos with thick restarts.
 
     Banded block Lanczos with deflation (Ruhe 1979; Freund 1997), restarted with Ritz vectors (Wu and Simon 2000;
-    Stewart's Krylov-Schur 2001). Every vector is orthogonalised against the whole basis, and twice along the rows
-    that it is coupled to (along the others there is rounding only), so there are no ghost eigenvalues. It stops when
-    every wanted residual r is at most `tol` times the largest |λ|; each λ is then at most r from an eigenvalue, and
-    where that one is a distance `gap` from the others, at most r² / gap.
+    Stewart's Krylov-Schur 2001). Every vector is orthogonalized against the whole basis, and twice along the rows that
+    the recurrence couples it to (along the others there is rounding only), so there are no ghost eigenvalues. It stops
+    when every wanted residual r is at most `tol` times the largest |λ|; each λ is then at most r from an eigenvalue,
+    and where that one is a distance `gap` from the others, at most r² / gap.
 
     Equal eigenvalues: a block of b vectors shows up to b copies. Where b copies stand at a wanted end the block is
-    given one more random vector and run on for as many steps as before, until it is wider than what it finds; copies
-    within `tol` of the last wanted eigenvalue are not looked for, since missing them changes no answer by more.
-    What no Krylov method can exclude has probability 0: a start orthogonal to an eigenvector.
+    given one more random vector and run on for as many steps as before, until it is wider than what it finds
+    (`convergence.decide`); copies within `tol` of the last wanted eigenvalue are not looked for, since missing them
+    changes no answer by more. What no Krylov method can exclude has probability 0: a start orthogonal to an
+    eigenvector.
 
     Args:
+        product: rows `(n, P)` -> rows `(n, P)`, their products with a symmetric matrix.
+        size: P, rows and columns of the matrix.
+        largest: how many eigenvalues at the upper end, algebraic.
+        smallest: how many at the lower end.
+        generator: of the start and of the mixtures, on the CPU.
+        tol: of the residuals, relative to the largest |λ|.
+        max_products: rows that are multiplied at most, those of `rough` included; what is found then is returned.
+        block: vectors at the start. 2 costs about a fifth more products than 1, which would need a second run to
+            tell equal eigenvalues (measured on trained networks, docs/design/eigenvalues.md).
         initial: rows `(m, P)` near the wanted eigenvectors, those of a nearby matrix say. A random mixture of them
             is the first vector of the start; the others stay random, so that nothing new can be overlooked.
         rough: the same product in single precision, and cheaper. The steps are done with it and a basis in float32,
             to 0.8 of the tolerance; then `product` says how far off its images of the vectors found are, from three
-            random mixtures of them (`_Search.compared`). That is part of every residual, and where they do not meet
-            `tol` any more, `product` searches from there (`_Search.onward`).
+            random mixtures of them. That is part of every residual, and where they do not meet `tol` any more,
+            `product` searches from there.
+        device: of the basis.
         dtype: of the basis, and so of the vectors, which are float32 where `rough` was enough; float32 halves the
             memory where the products are no finer.
-        block: vectors at the start. 2 costs about a fifth more products than 1, which would need a second run to
-            tell equal eigenvalues (measured on trained networks, docs/architecture.md).
 
     Raises:
         ValueError: more eigenvalues wanted than there are or `max_products` can find, or a product that is not finite.
@@ -86,247 +112,181 @@ def extremal_eigenpairs(
     >>> pairs.largest.round(decimals=9).tolist(), pairs.smallest.round(decimals=9).tolist()
     ([3.0, 3.0], [-5.0])
     """
-    wanted = largest + smallest
-    if not 0 < wanted <= size:
+    wanted = Wanted(largest, smallest)
+    if not 0 < wanted.count <= size:
         raise ValueError(f"wanted {largest} + {smallest} eigenvalues of a matrix of size {size}")
-    if max_products < wanted:
-        raise ValueError(f"max_products is {max_products}: {wanted} eigenvalues take at least as many")
+    if max_products < wanted.count:
+        raise ValueError(f"max_products is {max_products}: {wanted.count} eigenvalues take at least as many")
     spent = 0
-    start = None if initial is None else _mixed(initial, generator)
-    if rough is not None and max_products >= 3 * wanted:
-        search = _Search(rough, size, largest, smallest, block, generator, start, device, torch.float32)
-        search.run(0.8 * tol, max_products - 2 * wanted)
-        off, checks = search.compared(product, dtype)
+    start = None if initial is None else _mixture(initial, generator)
+    if rough is not None and max_products >= 3 * wanted.count:
+        search = _search(
+            rough, size, wanted, start, block=block, tol=ROUGH_SHARE * tol,
+            max_products=max_products - 2 * wanted.count, generator=generator, device=device, dtype=torch.float32,
+        )  # fmt: skip
+        deviation, checks = _image_deviation(search, product, generator=generator, dtype=dtype)
         spent = search.products + checks
-        pairs = search.pairs(tol, spent, off)
+        pairs = _eigenpairs(search, tol, products=spent, deviation=deviation)
         if pairs.converged or not search.settled:
             return pairs
-        start = search.onward(off, dtype)
+        start = _refinement_start(search, deviation, generator=generator, dtype=dtype)
         del search, pairs  # one basis at a time
-    search = _Search(product, size, largest, smallest, block, generator, start, device, dtype)
-    search.run(tol, max_products - spent)
-    return search.pairs(tol, spent + search.products)
+    search = _search(
+        product, size, wanted, start, block=block, tol=tol, max_products=max_products - spent, generator=generator,
+        device=device, dtype=dtype,
+    )  # fmt: skip
+    return _eigenpairs(search, tol, products=spent + search.products)
 
 
-def _mixed(rows: Tensor, generator: torch.Generator) -> Tensor:
-    """One random mixture of the rows, `(1, P)`."""
-    weights = torch.randn(1, len(rows), generator=generator, dtype=torch.float64)
-    return weights.to(rows) @ rows
+@dataclass(frozen=True)
+class _Search:
+    """Where a search ended."""
+
+    wanted: Wanted
+    basis: KrylovBasis
+    ritz: RitzPairs
+    products: int
+    settled: bool  # by the stopping rule, not by the number of products
+
+    @property
+    def positions(self) -> Tensor:
+        """Of the wanted Ritz values."""
+        return self.wanted.positions(len(self.ritz.values))
+
+    @property
+    def rotation(self) -> Tensor:
+        """Coefficients of the wanted Ritz vectors on the basis, `(multiplied, k + s)`."""
+        return self.ritz.rotation[:, self.positions]
 
 
-def _room(size: int, dtype: torch.dtype) -> int:
-    """Rows of a basis of `BASIS_BYTES`."""
-    return BASIS_BYTES // (size * dtype.itemsize)
+def _search(
+    product: Product, size: int, wanted: Wanted, start: Tensor | None, *, block: int, tol: float, max_products: int,
+    generator: torch.Generator, device: torch.device | str, dtype: torch.dtype,
+) -> _Search:  # fmt: skip
+    """Block Lanczos until the stopping rule says so, or the products are spent.
+
+    `start` are rows to begin with, of any length and dtype; with fewer than `block` random ones are added.
+    """
+    block = min(block if start is None else max(block, 2, len(start)), size)
+    limit = _rows_before_restart(size, wanted, block, dtype)
+    spare = _spare_ritz_vectors(wanted, limit - _fewest_rows(wanted.count, block))
+    basis = KrylovBasis.empty(limit + 2 * block, size, dtype=dtype, device=device)
+    if start is not None:
+        basis.append(start.to(basis.rows))
+    basis.append_random(block - basis.known, generator)
+    products = steps = trial_ends = 0
+    while True:
+        images = product(basis.pending[: max_products - products])
+        basis.expand(images)
+        products, steps = products + len(images), steps + 1
+        spent = products >= max_products
+        if basis.multiplied < wanted.count and len(basis.pending) and not spent:
+            continue
+        ritz = basis.ritz_pairs()
+        decision = decide(
+            ritz.values, basis.residual_norms(ritz.rotation[:, wanted.positions(len(ritz.values))]), wanted=wanted,
+            size=size, block=block, tol=tol, rounding=10 * basis.breakdown, on_trial=steps < trial_ends,
+        )  # fmt: skip
+        if decision is Decision.STOP:
+            return _Search(wanted, basis, ritz, products, settled=True)
+        if decision is Decision.WIDEN:
+            block, trial_ends = block + 1, 2 * steps
+            basis.enlarge(2)
+            basis.append_random(1, generator)
+        if not len(basis.pending):  # an invariant subspace: leave it
+            basis.append_random(block, generator)
+        if spent:
+            return _Search(wanted, basis, ritz, products, settled=False)
+        if basis.multiplied + block > limit < size:
+            positions = wanted.with_spare(spare, len(ritz.values))
+            basis.restart(ritz.values[positions], ritz.rotation[:, positions])
 
 
-def _least(wanted: int, block: int) -> int:
+def _rows_before_restart(size: int, wanted: Wanted, block: int, dtype: torch.dtype) -> int:
+    """Rows that are multiplied before the basis restarts."""
+    fewest = _fewest_rows(wanted.count, block)
+    enough = max(2 * wanted.count + ROWS_BESIDE_WANTED, fewest)
+    return min(size, enough, max(_rows_in_budget(size, dtype), fewest))
+
+
+def _fewest_rows(wanted: int, block: int) -> int:
     """Rows before a restart, with fewer of which it would throw away what was just found."""
     return wanted + 2 * block + 4
 
 
-class _Search:
-    """A growing orthonormal basis V: the images of its first `done` rows are known, the other rows are pending.
+def _rows_in_budget(size: int, dtype: torch.dtype) -> int:
+    return LANCZOS_BASIS_BYTES // (size * dtype.itemsize)
 
-    `start` are rows to begin with, of any length and dtype; with fewer than `block` random ones are added. The block
-    is what is pending. `projected` holds V A Vᵀ where one side is done, and the images have no part outside
-    the basis: so the residual of a Ritz vector is the norm of its coefficients on the pending rows.
+
+def _spare_ritz_vectors(wanted: Wanted, free: int) -> int:
+    """Ritz vectors kept at a restart beside the wanted ones, at each wanted end, of a basis with so many free rows."""
+    ends = 2 if wanted.largest and wanted.smallest else 1
+    return max(1, min(SPARE_RITZ_VECTORS, free // (2 * ends)))
+
+
+def _eigenpairs(search: _Search, tol: float, *, products: int, deviation: float = 0.0) -> Eigenpairs:
+    """What was found; `deviation` is how far the images of the vectors may be off, and a part of every residual."""
+    values, k = search.ritz.values[search.positions], search.wanted.largest
+    vectors = search.basis.vectors(search.rotation)
+    residuals = search.basis.residual_norms(search.rotation) + deviation
+    return Eigenpairs(
+        largest=values[:k],
+        largest_residuals=residuals[:k],
+        largest_vectors=vectors[:k],
+        smallest=values[k:],
+        smallest_residuals=residuals[k:],
+        smallest_vectors=vectors[k:],
+        products=products,
+        converged=bool((residuals <= tol * search.basis.spectral_norm).all()),
+    )
+
+
+def _image_deviation(
+    search: _Search, product: Product, *, generator: torch.Generator, dtype: torch.dtype
+) -> tuple[float, int]:
+    """How far the images of the wanted Ritz vectors are from those by another product, and how many that took.
+
+    For three vectors or fewer the root of the sum of their squared deviations. For more that sum is estimated: the mean
+    over mixtures with Gaussian weights g of ‖Σ gᵢ eᵢ‖², from three of them, times 9. Even where all deviations are
+    parallel, which spreads it most (χ² with three degrees of freedom), 19 of 20 estimates are no less.
     """
+    basis, wanted = search.basis, search.wanted.count
+    ritz_values, ritz_vectors = search.ritz.values[search.positions], basis.vectors(search.rotation)
+    residuals = basis.on_pending(search.rotation)
+    if wanted <= CHECKS:
+        weights, scale = torch.eye(wanted, dtype=torch.float64), 1.0
+    else:
+        weights = torch.randn(CHECKS, wanted, generator=generator, dtype=torch.float64)
+        scale = 9.0 / CHECKS
+    images = product((weights.to(ritz_vectors) @ ritz_vectors).to(dtype)).double()
+    in_span = (weights * ritz_values).to(ritz_vectors) @ ritz_vectors
+    known = in_span + (weights @ residuals.T).to(ritz_vectors) @ basis.pending
+    deviations = images - known.double()
+    return math.sqrt(scale * float(deviations.square().sum())), len(weights)
 
-    def __init__(
-        self, product: Product, size: int, largest: int, smallest: int, block: int, generator: torch.Generator,
-        start: Tensor | None, device: torch.device | str, dtype: torch.dtype,
-    ) -> None:  # fmt: skip
-        self.product, self.size, self.generator = product, size, generator
-        self.largest, self.smallest, self.wanted = largest, smallest, largest + smallest
-        self.block = min(block if start is None else max(block, 2, len(start)), size)
-        least = _least(self.wanted, self.block)
-        enough = max(2 * self.wanted + 60, least)
-        self.limit = min(size, enough, max(_room(size, dtype), least))  # rows done before a restart
-        ends = 2 if largest and smallest else 1
-        self.spare = max(1, min(10, (self.limit - least) // (2 * ends)))  # kept at a restart beside what is wanted
-        self.basis = torch.empty(self.limit + 2 * self.block, size, dtype=dtype, device=device)
-        self.projected = torch.zeros(len(self.basis), len(self.basis), dtype=torch.float64)
-        self.done = self.known = self.products = self.steps = 0
-        self.coupled = 0  # the first row whose image has a part along what is pending
-        self.negligible = NEGLIGIBLE[dtype]
-        self.settled = False
-        self.scale = 0.0  # the largest |Ritz value|
-        if start is not None:
-            self._append(start.to(self.basis))
-        self._add_random(self.block - self.known)
 
-    def run(self, tol: float, max_products: int) -> None:
-        """Advance block by block until the wanted residuals are below tol · scale."""
-        probation = 0  # steps until the vectors added last have been run as long as the first
-        while not self.settled and self.products < max_products:
-            self._advance(min(self.known - self.done, max_products - self.products))
-            probation -= 1
-            if self.done < self.wanted and self.known > self.done and self.products < max_products:
-                continue
-            self.values, self.rotation = torch.linalg.eigh(self.projected[: self.done, : self.done])
-            self.scale = float(self.values.abs().max())
-            if self.done >= self.wanted and bool((self.picked()[2] <= tol * self.scale).all()):
-                doubt = self._doubt(tol) if probation <= 0 and self.done < self.size else None
-                if self.done == self.size or (probation <= 0 and doubt is None):
-                    self.settled = True
-                elif doubt is not None and doubt <= tol / 100 * self.scale:
-                    probation = self.steps
-                    self._widen()
-            if not self.settled:
-                if self.known == self.done:  # an invariant subspace: leave it
-                    self._add_random(self.block)
-                if self.done + self.block > self.limit < self.size and self.products < max_products:
-                    self._restart()
+def _refinement_start(search: _Search, deviation: float, *, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """Rows from which to search on with better products, the images of this search having been off by `deviation`.
 
-    def picked(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The wanted Ritz values (the largest, descending; then the smallest), their places, and their residuals."""
-        top = torch.arange(self.done - 1, self.done - 1 - self.largest, -1)
-        places = torch.cat([top, torch.arange(self.smallest)])
-        outside = self.projected[self.done : self.known, : self.done] @ self.rotation[:, places]
-        return self.values[places], places, outside.norm(dim=0)
+    All wanted Ritz vectors and those whose values come as near to the last wanted one as twice `deviation`, which may
+    have changed places with it: one step with each is mostly enough. Where these are more than a quarter more than
+    wanted, the block would be slow to grow, and a basis with it in `dtype` may outgrow its budget: then one mixture of
+    the wanted vectors.
+    """
+    basis, wanted, values = search.basis, search.wanted, search.ritz.values
+    swappable = torch.zeros(len(values), dtype=torch.bool)
+    if wanted.largest:
+        swappable |= values >= values[len(values) - wanted.largest] - 2 * deviation
+    if wanted.smallest:
+        swappable |= values <= values[wanted.smallest - 1] + 2 * deviation
+    count = int(swappable.sum())
+    fits = _fewest_rows(wanted.count, count) + 2 * count <= _rows_in_budget(basis.size, dtype)
+    if count <= WIDEST_REFINEMENT * wanted.count and fits:
+        return basis.vectors(search.ritz.rotation[:, swappable])
+    return _mixture(basis.vectors(search.rotation), generator)
 
-    def pairs(self, tol: float, products: int, off: float = 0.0) -> Eigenpairs:
-        """What was found; `off` is how far the images of the vectors may be off, and a part of every residual."""
-        values, places, residuals = self.picked()
-        vectors, residuals, k = self._rotate(self.rotation[:, places]), residuals + off, self.largest
-        return Eigenpairs(
-            values[:k], residuals[:k], vectors[:k], values[k:], residuals[k:], vectors[k:],
-            products, bool((residuals <= tol * self.scale).all()),
-        )  # fmt: skip
 
-    def compared(self, product: Product, dtype: torch.dtype) -> tuple[float, int]:
-        """How far the images of the wanted Ritz vectors are from those by another product, and how many that took.
-
-        For three vectors or fewer the root of the sum of their squared deviations. For more that sum is estimated: the
-        mean over mixtures with Gaussian weights g of ‖Σ gᵢ eᵢ‖², from three of them, times 9. Even where all deviations
-        are parallel, which spreads it most (χ² with three degrees of freedom), 19 of 20 estimates are no less.
-        """
-        values, places, _ = self.picked()
-        outside = self.projected[self.done : self.known, : self.done] @ self.rotation[:, places]
-        vectors, pending = self._rotate(self.rotation[:, places]), self.basis[self.done : self.known]
-        if self.wanted <= CHECKS:
-            weights, scale = torch.eye(self.wanted, dtype=torch.float64), 1.0
-        else:
-            weights = torch.randn(CHECKS, self.wanted, generator=self.generator, dtype=torch.float64)
-            scale = 9.0 / CHECKS
-        images = product((weights.to(vectors) @ vectors).to(dtype)).double()
-        known = (weights * values).to(vectors) @ vectors + (weights @ outside.T).to(vectors) @ pending
-        deviations = images - known.double()
-        return math.sqrt(scale * float(deviations.square().sum())), len(weights)
-
-    def onward(self, off: float, dtype: torch.dtype) -> Tensor:
-        """Rows from which to search on with better products, those of this search having been `off` by so much.
-
-        All wanted Ritz vectors and those whose values come as near to the last wanted one as twice `off`, which may
-        have changed places with it: one step with each is mostly enough. Where these are more than a quarter more than
-        wanted, the block would be slow to grow, and a basis with it in `dtype` may take more than `BASIS_BYTES`: then
-        one mixture of the wanted vectors.
-        """
-        values, places, _ = self.picked()
-        near = torch.zeros(self.done, dtype=torch.bool)
-        if self.largest:
-            near |= self.values >= values[self.largest - 1] - 2 * off
-        if self.smallest:
-            near |= self.values <= values[-1] + 2 * off
-        count = int(near.sum())
-        fits = _least(self.wanted, count) + 2 * count <= _room(self.size, dtype)
-        if count <= 1.25 * self.wanted and fits:
-            return self._rotate(self.rotation[:, near])
-        return _mixed(self._rotate(self.rotation[:, places]), self.generator)
-
-    def _rotate(self, rotation: Tensor) -> Tensor:
-        return rotation.T.to(self.basis) @ self.basis[: self.done]
-
-    def _advance(self, count: int) -> None:
-        """The images of the next `count` pending rows; what of them is new becomes pending."""
-        images = self.product(self.basis[self.done : self.done + count]).to(self.basis)
-        self.products += count
-        self.steps += 1
-        for row, coefficients in enumerate(self._append(images, self.coupled), start=self.done):
-            self.projected[row, : len(coefficients)] = self.projected[: len(coefficients), row] = coefficients
-        self.coupled = self.done
-        self.done += count
-
-    def _append(self, rows: Tensor, coupled: int = 0) -> list[Tensor]:
-        """Append what is new in the rows to the basis, orthonormal; each row's coefficients on the basis."""
-        coefficients = []
-        old = self.known
-        overlaps, rest = self._purge(rows, coupled, old)  # all rows at once, the basis is read less often
-        for row, overlap in zip(rest, overlaps, strict=True):
-            own = overlap
-            if self.known > old:
-                among, row = self._purge(row[None], old, self.known, old)
-                own, row = torch.cat([overlap, among[0]]), row[0]
-            length = float(row.norm())
-            if not math.isfinite(length):
-                raise ValueError("the product with a vector is not finite: is the loss NaN or infinite at this point?")
-            if length > self.negligible * max(self.scale, float(own.norm())) and self.known < self.size:
-                new = row / length
-                if length < 0.1 * float(own.norm()):  # little is left: the rounding of the rest may show
-                    _, cleaner = self._purge(new[None], 0, self.known)
-                    new = cleaner[0] / cleaner.norm()
-                self.basis[self.known] = new
-                self.known += 1
-                own = torch.cat([own, torch.tensor([length], dtype=torch.float64)])
-            coefficients.append(own)
-        return coefficients
-
-    def _purge(self, rows: Tensor, coupled: int, stop: int, start: int = 0) -> tuple[Tensor, Tensor]:
-        """Overlaps of rows with basis[start:stop], and the rows without them: Gram-Schmidt, twice.
-
-        Before `coupled` the overlaps are rounding only, for which once is enough.
-        """
-        near, basis = self.basis[max(coupled, start) : stop], self.basis[start:stop]
-        first = rows @ near.T
-        rows = torch.addmm(rows, first, near, alpha=-1)
-        overlaps = rows @ basis.T
-        rows = torch.addmm(rows, overlaps, basis, alpha=-1)
-        overlaps[:, len(basis) - len(near) :] += first
-        return overlaps.double().cpu(), rows
-
-    def _add_random(self, count: int) -> None:
-        count = min(count, self.size - self.known)
-        self._append(torch.randn(count, self.size, generator=self.generator, dtype=torch.float64).to(self.basis))
-
-    def _doubt(self, tol: float) -> float | None:
-        """None where no eigenvalue, away from the last one wanted, can have more copies than the block has vectors.
-
-        Copies differ by at most 2 r² / gap as Ritz values, gap being the distance to the others. Where as many values
-        as the block has vectors are that close, the answer is r² / gap: with more steps it shrinks, and they may part.
-        """
-        values, places, residuals = self.picked()
-        padded = torch.nn.functional.pad(self.values, (1, 1), value=torch.inf)
-        padded[0] = -torch.inf
-        for start, stop in ((0, self.largest), (self.largest, self.wanted)):
-            for first in range(start, stop - self.block + 1):
-                some = slice(first, first + self.block)
-                if float((values[some][-1] - values[stop - 1]).abs()) <= tol * self.scale:
-                    break
-                low, high = int(places[some].min()), int(places[some].max())
-                below, least, most, above = padded[[low, low + 1, high + 1, high + 2]].tolist()
-                error, gap = float(residuals[some].norm()), min(least - below, above - most)
-                bound = error * min(1.0, error / gap) if gap > 0 else error
-                if most - least <= max(2 * bound, 10 * self.negligible * self.scale):
-                    return bound
-        return None
-
-    def _widen(self) -> None:
-        self.block += 1
-        self.basis = torch.cat([self.basis, torch.empty_like(self.basis[:2])])
-        self.projected = torch.nn.functional.pad(self.projected, (0, 2, 0, 2))
-        self._add_random(1)
-
-    def _restart(self) -> None:
-        """Keep the Ritz vectors at the wanted ends, some more than wanted, and all that is pending."""
-        bottom = self.smallest + self.spare if self.smallest else 0
-        top = self.largest + self.spare if self.largest else 0
-        places = torch.cat([torch.arange(bottom), torch.arange(self.done - top, self.done)])
-        kept, pending = len(places), self.known - self.done
-        outside = self.projected[self.done : self.known, : self.done] @ self.rotation[:, places]
-        ritz, rows = self._rotate(self.rotation[:, places]), self.basis[self.done : self.known].clone()
-        self.basis[:kept], self.basis[kept : kept + pending] = ritz, rows
-        self.projected.zero_()
-        self.projected[:kept, :kept] = torch.diag(self.values[places])
-        self.projected[kept : kept + pending, :kept] = outside
-        self.projected[:kept, kept : kept + pending] = outside.T
-        self.done, self.known, self.coupled = kept, kept + pending, 0
+def _mixture(rows: Tensor, generator: torch.Generator) -> Tensor:
+    """One random mixture of the rows, `(1, P)`."""
+    weights = torch.randn(1, len(rows), generator=generator, dtype=torch.float64)
+    return weights.to(rows) @ rows

@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike
 def largest_rise(curve: ArrayLike) -> float:
     """How far a curve climbs above the lowest value before; 0 when it never rises, NaN with a NaN on it.
 
+    Args:
+        curve: values in order, `(n,)`; the answer has their unit.
+
     >>> largest_rise([3.0, 1.0, 2.0, 0.0])
     1.0
     """
@@ -24,16 +27,21 @@ def basin_width(position: ArrayLike, curve: ArrayLike, *, rise: float) -> float:
     Crossings are interpolated linearly between points. Where the curve does not cross before the range ends, the end
     counts: the width is then at most that of the range, and a lower bound. A point that is not finite is outside.
 
+    Args:
+        position: increasing, `(n,)`; the answer has its unit. The one nearest to 0 counts as 0.
+        curve: values there, `(n,)`.
+        rise: above the value at 0, in the unit of the curve.
+
     >>> basin_width([-2.0, -1.0, 0.0, 1.0, 2.0], [4.0, 1.0, 0.0, 1.0, 4.0], rise=0.5)
     1.0
     """
     alpha, value = np.asarray(position, dtype=float), np.asarray(curve, dtype=float)
-    centre = int(np.abs(alpha).argmin())
-    limit = value[centre] + rise
+    center = int(np.abs(alpha).argmin())
+    limit = value[center] + rise
     if not np.isfinite(limit):
         return float("nan")
-    right = _reach(alpha[centre:], value[centre:], limit)
-    left = _reach(-alpha[centre::-1], value[centre::-1], limit)
+    right = _reach(alpha[center:], value[center:], limit)
+    left = _reach(-alpha[center::-1], value[center::-1], limit)
     return right + left
 
 
@@ -46,3 +54,16 @@ def _reach(alpha: np.ndarray, value: np.ndarray, limit: float) -> float:
         return float(alpha[i - 1])
     share = (limit - value[i - 1]) / (value[i] - value[i - 1])
     return float(alpha[i - 1] + share * (alpha[i] - alpha[i - 1]))
+
+
+MONOTONE = 0.01  # of a curve's range: a smaller rise counts as none
+
+
+def is_monotone(curve: ArrayLike) -> bool | None:
+    """Whether a curve never rises by more than `MONOTONE` of its range; None where its rise is not finite.
+
+    >>> is_monotone([1.0, 0.5, 0.501, 0.0]), is_monotone([1.0, 0.0, 0.5])
+    (True, False)
+    """
+    rise = largest_rise(curve)
+    return bool(rise <= MONOTONE * np.ptp(np.asarray(curve, dtype=float))) if np.isfinite(rise) else None

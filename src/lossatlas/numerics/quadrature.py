@@ -9,11 +9,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lossatlas.numerics.lanczos import NEGLIGIBLE, Product
+from lossatlas.hardware import QUADRATURE_BASIS_BYTES
+from lossatlas.numerics.krylov_basis import BREAKDOWN, NOT_FINITE
+from lossatlas.numerics.lanczos import Product
 
-BASIS_BYTES = 2**29  # of the bases of the draws that advance together
+# Points of the grid of a density for each standard deviation of its Gaussians: sums over them are exact to rounding.
+# With fewer a mass differs from 1; with more only the grid is longer.
 POINTS_PER_SIGMA = 5
-TAILS = 6  # σ beyond the outermost node, where the grid ends: 2e-9 of a node's mass is lost
+
+# Standard deviations beyond the outermost node, where the grid ends: 2e-9 of a node's mass is lost. With fewer more is
+# lost; with more only the grid is longer.
+TAILS = 6
+
+# Of the largest |u|: a range of nodes below it is rounding, and the spectrum one eigenvalue. It only decides the width.
+ONE_EIGENVALUE = 1e-9
 
 Scale = Literal["linear", "log"]
 
@@ -24,12 +33,16 @@ class Quadrature:
 
     nodes: Tensor  # (draws, m)
     weights: Tensor  # (draws, m)
-    products: int
+    products: int  # rows multiplied
 
     def mean(self, values: Tensor) -> tuple[float, float]:
-        """The mean over the spectrum of f, given at the nodes, and its standard error over the draws."""
-        each = (self.weights * values).sum(-1)
-        return float(each.mean()), float(each.std() / len(each) ** 0.5)
+        """The mean over the spectrum of a function, and its standard error over the draws.
+
+        Args:
+            values: of the function at the nodes, `(draws, m)`.
+        """
+        per_draw = (self.weights * values).sum(-1)
+        return float(per_draw.mean()), float(per_draw.std() / len(per_draw) ** 0.5)
 
 
 @dataclass(frozen=True)
@@ -55,34 +68,45 @@ def quadrature(
 ) -> Quadrature:
     """Stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017; Ghorbani, Krishnan and Xiao 2019).
 
-    Each draw is a random direction, and `steps` Lanczos steps from it with full re-orthogonalisation. The eigenvalues
-    of their averaged Gauss rule (`_averaged`) are its nodes, the squared first components of its eigenvectors the
+    Each draw is a random direction, and `steps` Lanczos steps from it with full re-orthogonalization. The eigenvalues
+    of their averaged Gauss rule (Spalević 2007) are its nodes, the squared first components of its eigenvectors the
     weights. Exact for polynomials up to degree 2 · steps in the sense of vᵀf(A)v; the outermost nodes may lie a little
-    outside the spectrum. Draws advance together, as many as their bases fit 512 MiB.
+    outside the spectrum. Draws advance together, as many as their bases fit 512 MiB. Costs `draws` · `steps` products.
 
-    `deflate` are eigenvalues `(k,)` with their vectors `(k, P)`: they become nodes of weight 1 / P each, and the draws
-    are made in what is left, so that outliers carry no sampling error. Costs `draws` · `steps` products.
+    Args:
+        product: rows `(n, P)` -> rows `(n, P)`, their products with a symmetric matrix.
+        size: P, rows and columns of the matrix.
+        draws: random directions, 2 at least; the standard error is over them.
+        steps: Lanczos steps from each, no more than dimensions are used.
+        generator: of the directions, on the CPU.
+        deflate: eigenvalues `(k,)` with their vectors `(k, P)`: they become nodes of weight 1 / P each, and the draws
+            are made in what is left, so that outliers carry no sampling error.
+        device: of the directions.
 
-    >>> found = quadrature(lambda rows: 3 * rows, 5, draws=2, generator=torch.Generator().manual_seed(0))
-    >>> found.mean(found.nodes)[0]
+    Raises:
+        ValueError: fewer than 2 draws or 1 step, or a product that is not finite.
+
+    >>> spectrum = quadrature(lambda rows: 3 * rows, 5, draws=2, generator=torch.Generator().manual_seed(0))
+    >>> spectrum.mean(spectrum.nodes)[0]
     3.0
     """
     if draws < 2:
         raise ValueError(f"draws is {draws}: wanted at least 2, for a standard error")
     if steps < 1:
         raise ValueError(f"steps is {steps}: wanted at least 1")
-    values, vectors = (torch.zeros(0), torch.zeros(0, size)) if deflate is None else deflate
-    values, vectors = values.double().cpu(), vectors.to(device, torch.float64)
-    rest = size - len(values)
-    steps = min(steps, rest)
-    nodes, weights = values.expand(draws, -1), torch.full((draws, len(values)), 1 / size, dtype=torch.float64)
+    eigenvalues, eigenvectors = (torch.zeros(0), torch.zeros(0, size)) if deflate is None else deflate
+    eigenvalues, eigenvectors = eigenvalues.double().cpu(), eigenvectors.to(device, torch.float64)
+    dimensions = size - len(eigenvalues)  # of what is left
+    steps = min(steps, dimensions)
+    nodes = eigenvalues.expand(draws, -1)
+    weights = torch.full((draws, len(eigenvalues)), 1 / size, dtype=torch.float64)
     products = 0
-    if rest:
+    if dimensions:
         starts = torch.randn(draws, size, generator=generator, dtype=torch.float64)
-        at_once = max(1, BASIS_BYTES // (8 * size * (steps + 1)))
-        parts = [_lanczos(product, part.to(device), steps, vectors) for part in starts.split(at_once)]
-        ritz, first = (torch.cat(part) for part in zip(*parts, strict=True))
-        nodes, weights = torch.cat([nodes, ritz], -1), torch.cat([weights, first * (rest / size)], -1)
+        together = max(1, QUADRATURE_BASIS_BYTES // (torch.float64.itemsize * size * (steps + 1)))
+        rules = [_lanczos_rule(product, some.to(device), steps, eigenvectors) for some in starts.split(together)]
+        ritz_values, squares = (torch.cat(part) for part in zip(*rules, strict=True))
+        nodes, weights = torch.cat([nodes, ritz_values], -1), torch.cat([weights, squares * (dimensions / size)], -1)
         products = draws * steps
     return Quadrature(nodes, weights, products)
 
@@ -93,6 +117,7 @@ def broaden(
     """The density, each node a Gaussian on the axis u, on a grid fine enough for it.
 
     Args:
+        spectrum: nodes and weights of every draw.
         scale: "linear": u = λ, the density is per unit of λ. "log": u = asinh(λ / 2ε) / ln 10, about ± log₁₀(|λ| / ε):
             the density is per decade; bulk and outliers can be read off one axis.
         width: standard deviation (not variance) of the Gaussian, relative to the range of the nodes in u.
@@ -103,85 +128,73 @@ def broaden(
     warped = torch.asinh(spectrum.nodes / unit) / math.log(10) if scale == "log" else spectrum.nodes
     low, high = float(warped.min()), float(warped.max())
     span = high - low
-    if span <= 1e-9 * max(abs(low), abs(high)):  # one eigenvalue: any width will do
+    if span <= ONE_EIGENVALUE * max(abs(low), abs(high)):  # any width will do
         span = max(abs(low), abs(high)) or 1.0
     sigma = width * span
     points = 1 + math.ceil(POINTS_PER_SIGMA * (1 / width + 2 * TAILS))  # whatever the spectrum
     axis = torch.linspace(low - TAILS * sigma, high + TAILS * sigma, points, dtype=torch.float64)
-    each = torch.stack([_gaussians(axis, *draw, sigma) for draw in zip(warped, spectrum.weights, strict=True)])
-    eigenvalues = unit * torch.sinh(axis * math.log(10)) if scale == "log" else axis
-    return Density(eigenvalues, axis, each.mean(0), each.std(0) / len(each) ** 0.5, sigma)
-
-
-def spectral_density(
-    product: Product,
-    size: int,
-    *,
-    draws: int = 10,
-    steps: int = 80,
-    generator: torch.Generator,
-    deflate: tuple[Tensor, Tensor] | None = None,
-    scale: Scale = "linear",
-    width: float = 0.01,
-    device: torch.device | str = "cpu",
-) -> Density:
-    """`quadrature`, then `broaden`."""
-    found = quadrature(product, size, draws=draws, steps=steps, generator=generator, deflate=deflate, device=device)
-    return broaden(found, scale=scale, width=width)
+    densities = torch.stack([_gaussians(axis, *draw, sigma) for draw in zip(warped, spectrum.weights, strict=True)])
+    return Density(
+        eigenvalues=unit * torch.sinh(axis * math.log(10)) if scale == "log" else axis,
+        axis=axis,
+        density=densities.mean(0),
+        error=densities.std(0) / len(densities) ** 0.5,
+        sigma=sigma,
+    )
 
 
 def _gaussians(axis: Tensor, nodes: Tensor, weights: Tensor, sigma: float) -> Tensor:
-    bumps = torch.exp(-0.5 * ((axis[:, None] - nodes) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
-    return bumps @ weights  # (g,)
+    gaussians = torch.exp(-0.5 * ((axis[:, None] - nodes) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
+    return gaussians @ weights  # (g,)
 
 
-def _lanczos(product: Product, starts: Tensor, steps: int, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes and weights `(d, 2 steps − 1)` from starts `(d, P)`, all of it orthogonal to the rows of `outside`.
+def _lanczos_rule(product: Product, starts: Tensor, steps: int, deflated: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes and weights `(d, 2 steps − 1)` from starts `(d, P)`, all of it orthogonal to the rows `deflated` `(k, P)`.
 
     In the precision of the product, single at least. The known part of an image, along the last two vectors and what is
-    outside, goes first; what remains along the others is rounding, for which one pass over the whole basis is enough.
+    deflated, goes first; what remains along the others is rounding, for which one pass over the whole basis is enough.
     """
     draws, size = starts.shape
-    diagonal, couplings = torch.zeros(2, draws, steps, dtype=torch.float64)
-    rows = starts - (starts @ outside.T) @ outside
-    length = rows.norm(dim=-1, keepdim=True)
-    alive = torch.ones(draws, 1, dtype=torch.bool, device=starts.device)
+    alphas, betas = torch.zeros(2, draws, steps, dtype=torch.float64)  # diagonal and off-diagonal of T
+    rows = starts - (starts @ deflated.T) @ deflated
+    lengths = rows.norm(dim=-1, keepdim=True)
+    active = torch.ones(draws, 1, dtype=torch.bool, device=starts.device)
     basis = starts.new_empty(0)
     for step in range(steps):
-        rows = torch.where(alive, rows / length, 0.0)
-        image = product(rows)
-        image = image.to(torch.promote_types(image.dtype, torch.float32))
+        rows = torch.where(active, rows / lengths, 0.0)
+        images = product(rows)
+        images = images.to(torch.promote_types(images.dtype, torch.float32))
         if not step:
-            outside, rows = outside.to(image), rows.to(image)
-            basis = image.new_empty(draws, steps, size)
+            deflated, rows = deflated.to(images), rows.to(images)
+            basis = images.new_empty(draws, steps, size)
         basis[:, step] = rows
-        whole = image.norm(dim=-1, keepdim=True)
-        if not torch.isfinite(whole).all():
-            raise ValueError("the product with a vector is not finite: is the loss NaN or infinite at this point?")
-        diagonal[:, step] = (image * rows).sum(-1).cpu()
-        image = torch.addmm(image, image @ outside.T, outside, alpha=-1)
+        norms = images.norm(dim=-1, keepdim=True)
+        if not torch.isfinite(norms).all():
+            raise ValueError(NOT_FINITE)
+        alphas[:, step] = (images * rows).sum(-1).cpu()
+        images = torch.addmm(images, images @ deflated.T, deflated, alpha=-1)
         known = basis[:, : step + 1]
-        for last in (known[:, -2:], known):
-            image = torch.baddbmm(image[:, None], image[:, None] @ last.mT, last, alpha=-1)[:, 0]
-        image = torch.addmm(image, image @ outside.T, outside, alpha=-1)
-        rows, length = image, image.norm(dim=-1, keepdim=True)
-        alive = alive & (length > NEGLIGIBLE[image.dtype] * whole)  # else the Krylov space is complete
-        couplings[:, step] = torch.where(alive, length, 0.0)[:, 0].cpu()
-    return _averaged(diagonal, couplings, complete=steps + len(outside) == size)
+        for some in (known[:, -2:], known):
+            images = torch.baddbmm(images[:, None], images[:, None] @ some.mT, some, alpha=-1)[:, 0]
+        images = torch.addmm(images, images @ deflated.T, deflated, alpha=-1)
+        rows, lengths = images, images.norm(dim=-1, keepdim=True)
+        active = active & (lengths > BREAKDOWN[images.dtype] * norms)  # else the Krylov space is complete
+        betas[:, step] = torch.where(active, lengths, 0.0)[:, 0].cpu()
+    return _averaged_gauss_rule(alphas, betas, complete=steps + len(deflated) == size)
 
 
-def _averaged(diagonal: Tensor, couplings: Tensor, *, complete: bool) -> tuple[Tensor, Tensor]:
+def _averaged_gauss_rule(alphas: Tensor, betas: Tensor, *, complete: bool) -> tuple[Tensor, Tensor]:
     """Nodes and weights `(d, 2m − 1)` of the generalized averaged Gauss rule (Spalević 2007) of m Lanczos steps.
 
     The first m steps, and the first m − 1 once more in reverse behind them: exact for polynomials up to degree 2m, and
     with nodes between those of Gauss's rule. Costs no further product. Where the steps are as many as dimensions,
     `complete`, Gauss's own m nodes are the spectrum; where a space is complete before, what stands behind has weight 0.
     """
-    m = diagonal.shape[-1]
+    m = alphas.shape[-1]
     if complete or m == 1:
-        couplings = couplings[:, : m - 1]
+        betas = betas[:, : m - 1]
     else:
-        diagonal = torch.cat([diagonal, diagonal[:, :-1].flip(-1)], -1)
-        couplings = torch.cat([couplings, couplings[:, : m - 2].flip(-1)], -1)
-    nodes, vectors = torch.linalg.eigh(torch.diag_embed(diagonal) + torch.diag_embed(couplings, -1))
+        alphas = torch.cat([alphas, alphas[:, :-1].flip(-1)], -1)
+        betas = torch.cat([betas, betas[:, : m - 2].flip(-1)], -1)
+    nodes, vectors = torch.linalg.eigh(torch.diag_embed(alphas) + torch.diag_embed(betas, -1))
     return nodes, vectors[:, 0] ** 2

@@ -24,7 +24,12 @@ class Splines:
     """
 
     def __init__(self, places: np.ndarray, *, powers: Sequence[int]) -> None:
-        """Of places `(n, d)`, d of 1 or 2; odd powers."""
+        """No node yet.
+
+        Args:
+            places: of the grid, `(n, d)`, d of 1 or 2.
+            powers: of the distance, odd; those of the splines that are asked for.
+        """
         self._places = torch.from_numpy(places)
         self._nodes = torch.zeros(0, dtype=torch.int64)
         # Distances of the nodes from the places to each power, `(nodes, n)` in a memory that grows; the polynomials.
@@ -36,21 +41,27 @@ class Splines:
         return len(self._nodes)
 
     def add(self, rows: np.ndarray) -> None:
-        """More nodes, as places by their numbers: all different, and different from those that are there."""
+        """More nodes.
+
+        Args:
+            rows: of the places, `(k,)`; all different, and different from those that are there.
+        """
         new, start = torch.from_numpy(rows), len(self)
         self._nodes = torch.cat([self._nodes, new])
         distances = torch.cdist(self._places[new], self._places, compute_mode="donot_use_mm_for_euclid_dist")
         for power, kernel in self._kernels.items():
-            self._kernels[power] = _roomy(kernel, start, len(self))
-            there = self._kernels[power][start : len(self)]
-            there.copy_(distances)
+            self._kernels[power] = _grown(kernel, start, len(self))
+            new_rows = self._kernels[power][start : len(self)]
+            new_rows.copy_(distances)
             for _ in range(power // 2):  # a general power takes several times as long
-                there.mul_(distances).mul_(distances)
+                new_rows.mul_(distances).mul_(distances)
 
     def through(self, data: np.ndarray, *, power: int) -> np.ndarray:
-        """The spline through the data `(m, v)` at the nodes, in the order they came, at every place: `(n, v)`.
+        """A spline through data at the nodes, at every place: `(n, v)`. Wants enough nodes for its polynomial.
 
-        Enough nodes for the polynomial are wanted.
+        Args:
+            data: `(m, v)` at the m nodes, in the order they came.
+            power: of the distance, one of those declared.
         """
         kernel, terms = self._kernels[power][: len(self)], self._terms[power]
         size, extra = len(self._nodes), terms.shape[1]
@@ -63,8 +74,8 @@ class Splines:
         return torch.addmm(terms @ weights[size:], kernel.T, weights[:size]).numpy()
 
 
-def _roomy(rows: Tensor, used: int, wanted: int) -> Tensor:
-    """The same rows in a memory with room for as many as are wanted, and for a quarter more if it had to grow."""
+def _grown(rows: Tensor, used: int, wanted: int) -> Tensor:
+    """The same rows in a memory of `wanted` rows at least; if it has to grow, by a quarter more than wanted."""
     if wanted <= len(rows):
         return rows
     larger = rows.new_empty(wanted + wanted // 4, rows.shape[1])

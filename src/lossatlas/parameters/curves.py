@@ -11,7 +11,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Segment:
-    """(1 − α) start + α end at given α, both ends exact: `len` n, `[i:j]` -> `(j − i, P)`."""
+    """(1 − α) start + α end at given α, both ends exact: `len` n, `[i:j]` -> `(j − i, P)`.
+
+    Args:
+        start: `(P,)`, the point at α = 0.
+        end: `(P,)`, the point at α = 1.
+        alpha: `(n,)`, without unit; values outside [0, 1] extend the line.
+
+    Raises:
+        ValueError: an end is no tensor, or they have unlike numbers of parameters.
+    """
 
     start: Tensor  # (P,)
     end: Tensor  # (P,)
@@ -37,13 +46,21 @@ class Segment:
         return self.write(index, None)
 
     def write(self, index: slice, out: Tensor | None) -> Tensor:
-        """The points of a slice, into memory that is there."""
+        """The points of a slice `index`, `(m, P)`, in the memory of `out` `(m, P)`, or in fresh memory where that is
+        None.
+        """
         return torch.lerp(self.start, self.end, self.alpha[index, None].to(self.start), out=out)
 
 
 @dataclass(frozen=True)
 class Affine:
-    """origin + coordinates · basis: `len` n, `[i:j]` -> `(j − i, P)`. Coordinate 0 gives the origin exactly."""
+    """origin + coordinates · basis: `len` n, `[i:j]` -> `(j − i, P)`. Coordinate 0 gives the origin exactly.
+
+    Args:
+        origin: `(P,)`.
+        basis: `(k, P)`, the directions.
+        coordinates: `(n, k)`, in units of the directions.
+    """
 
     origin: Tensor  # (P,)
     basis: Tensor  # (k, P)
@@ -56,12 +73,16 @@ class Affine:
         return self.write(index, None)
 
     def write(self, index: slice, out: Tensor | None) -> Tensor:
-        """The points of a slice, into memory that is there."""
+        """The points of a slice `index`, `(m, P)`, in the memory of `out` `(m, P)`, or in fresh memory where that is
+        None.
+        """
         return torch.addmm(self.origin, self.coordinates[index].to(self.basis), self.basis, out=out)
 
 
 def centered(radius: float, steps: int) -> Tensor:
-    """`steps` values from −radius to radius with 0 exactly in the middle, float64.
+    """`steps` values from −`radius` to `radius` with 0 exactly in the middle, float64.
+
+    Raises ValueError for an even number of steps or fewer than three, and where the radius is not above 0.
 
     >>> centered(1.0, 5)
     tensor([-1.0000, -0.5000,  0.0000,  0.5000,  1.0000], dtype=torch.float64)
@@ -75,5 +96,5 @@ def centered(radius: float, steps: int) -> Tensor:
 
 
 def grid(*axes: Tensor) -> Tensor:
-    """All combinations of the axes' values, the last axis fastest: `(n_1 · ... · n_k, k)`."""
+    """All combinations of the values of `axes`, `(n_i,)` each, the last axis fastest: `(n_1 · ... · n_k, k)`."""
     return torch.cartesian_prod(*axes).reshape(-1, len(axes))

@@ -8,13 +8,12 @@ from typing import Literal, Self, get_args
 import torch
 from torch import Tensor
 
+from lossatlas import hardware
 from lossatlas.parameters.layout import Layout
 from lossatlas.random_streams import check_generator
 
 Normalization = Literal["filter", "layer", "none"]
 Biases = Literal["zero", "layer"]
-
-KEPT_BYTES = 2**28  # of directions in float64 that `Surroundings` keeps: 100 of 330,000 parameters
 
 
 def random_directions(
@@ -29,12 +28,17 @@ def random_directions(
     """`(count, P)` Gaussian directions scaled to the network at θ (Li et al. 2018, section 4).
 
     Args:
+        layout: where the tensors lie in θ.
+        theta: θ `(P,)`, whose norms they get.
+        count: directions.
+        generator: of the draws, on the CPU: it gives the same directions on every device.
         normalize: "filter" gives every row of a matrix (output neuron) and every output channel of a kernel the
             norm that it has in θ; "layer" does so for every tensor as a whole; "none" leaves N(0, 1).
         biases: what becomes of tensors with one dimension (biases, norm parameters): "zero", or "layer": scaled
             as one tensor. They have no filters.
 
-    The directions are drawn on the CPU, so that a generator gives the same ones on every device.
+    Raises:
+        ValueError: another normalization, or a direction that is zero.
     """
     layout.check(theta, single=True)
     check_generator(generator)
@@ -57,18 +61,27 @@ def random_directions(
 
 @dataclass(frozen=True)
 class Surroundings:
-    """θ itself, then `count` points around it, θ + radius · d: `len` count + 1, `[i:j]` -> `(j − i, P)`.
+    """θ itself, then points around it, θ + radius · d: `len` count + 1, `[i:j]` -> `(j − i, P)`. Made with `of`.
 
     The directions d are those of `random_directions`, drawn together and kept. Where they would take more than
-    `KEPT_BYTES`, every one has a generator of its own, seeded by `generator`, and is drawn again whenever it is asked
-    for: a point at a time is in memory.
+    `hardware.KEPT_DIRECTION_BYTES`, every one has a generator of its own, seeded by `generator`, and is drawn again
+    whenever it is asked for: a point at a time is in memory.
+
+    Args:
+        layout: where the tensors lie in θ.
+        theta: θ `(P,)`.
+        radius: length of the directions, relative to what `normalize` gives them.
+        seeds: `(count,)`, of the directions that are not kept.
+        points: `(count + 1, P)`, where they are kept.
+        normalize: as in `random_directions`.
+        biases: as in `random_directions`.
     """
 
     layout: Layout
     theta: Tensor  # (P,)
     radius: float
     seeds: Tensor  # (count,)
-    kept: Tensor | None  # (count + 1, P)
+    points: Tensor | None  # (count + 1, P)
     normalize: Normalization
     biases: Biases
 
@@ -84,21 +97,32 @@ class Surroundings:
         normalize: Normalization = "filter",
         biases: Biases = "zero",
     ) -> Self:
+        """The points around θ in random directions.
+
+        Args:
+            layout: where the tensors lie in θ.
+            theta: θ `(P,)`.
+            count: directions.
+            generator: of the draws, on the CPU.
+            radius: length of the directions, relative to what `normalize` gives them.
+            normalize: as in `random_directions`.
+            biases: as in `random_directions`.
+        """
         layout.check(theta)
-        kept, seeds = None, torch.zeros(count, dtype=torch.int64)
-        if 8 * count * layout.size <= KEPT_BYTES:
+        points, seeds = None, torch.zeros(count, dtype=torch.int64)
+        if 8 * count * layout.size <= hardware.KEPT_DIRECTION_BYTES:
             drawn = random_directions(layout, theta, count, generator=generator, normalize=normalize, biases=biases)
-            kept = torch.cat([theta[None], theta + radius * drawn])
+            points = torch.cat([theta[None], theta + radius * drawn])
         else:
             seeds = torch.randint(2**62, (count,), generator=generator)
-        return cls(layout, theta, radius, seeds, kept, normalize, biases)
+        return cls(layout, theta, radius, seeds, points, normalize, biases)
 
     def __len__(self) -> int:
         return len(self.seeds) + 1
 
     def __getitem__(self, index: slice) -> Tensor:
-        if self.kept is not None:
-            return self.kept[index]
+        if self.points is not None:
+            return self.points[index]
         return torch.stack([self._point(number) for number in range(*index.indices(len(self)))])
 
     def _point(self, number: int) -> Tensor:

@@ -17,7 +17,12 @@ from torch import Tensor, nn
 class Layout:
     """Which parameters make up θ, in `named_parameters()` order: tied ones once, frozen ones left out unless wanted.
 
-    The order is that of `torch.nn.utils.parameters_to_vector`. θ is `(P,)`, a stack of points `(n, P)`.
+    The order is that of `torch.nn.utils.parameters_to_vector`. θ is `(P,)`, a stack of points `(n, P)`. Make one with
+    `Layout.of`.
+
+    Args:
+        names: of the parameters, in the order of θ.
+        shapes: of each of them.
 
     >>> layout = Layout.of(nn.Linear(3, 2))
     >>> layout.names, layout.size
@@ -31,10 +36,16 @@ class Layout:
     def of(cls, module: nn.Module, params: str | Sequence[str] = "*", *, include_frozen: bool = False) -> Self:
         """The layout of the parameters whose name matches one of the patterns, as a shell matches file names.
 
-        A tied parameter has all its names, and goes by the first. Frozen ones, without requires_grad, are left out
-        unless `include_frozen`.
+        A tied parameter has all its names, and goes by the first.
 
-        Raises ValueError, with the names that there are, when a pattern matches nothing.
+        Args:
+            module: whose parameters they are.
+            params: one pattern of names or several, such as "encoder.*".
+            include_frozen: take those without requires_grad, too.
+
+        Raises:
+            ValueError: a pattern matches nothing (the message lists the names that there are), or a parameter has no
+                shape yet or is not floating-point.
 
         >>> network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
         >>> Layout.of(network, "1.*").names
@@ -54,13 +65,13 @@ class Layout:
         lazy = [name for name in chosen if nn.parameter.is_lazy(wanted[name])]
         if lazy:
             raise ValueError(f"the parameters {lazy} have no shape yet: run one batch through the module first")
-        odd = [name for name in chosen if not wanted[name].is_floating_point()]
-        if odd:
-            raise ValueError(f"the parameters {odd} are {wanted[odd[0]].dtype}: wanted real floating-point ones")
+        other = [name for name in chosen if not wanted[name].is_floating_point()]
+        if other:
+            raise ValueError(f"the parameters {other} are {wanted[other[0]].dtype}: wanted real floating-point ones")
         return cls(tuple(chosen), tuple(tuple(wanted[name].shape) for name in chosen))
 
     def only(self, names: Collection[str]) -> Self:
-        """The layout of these of its parameters, in the same order; ValueError where there is no such one.
+        """The layout of these `names` alone, in the same order as here; ValueError where there is no such one.
 
         >>> Layout.of(nn.Linear(3, 2)).only(["bias"])
         Layout(names=('bias',), shapes=((2,),))
@@ -90,7 +101,10 @@ class Layout:
         return {name: slice(a, b) for name, a, b in zip(self.names, starts, stops, strict=True)}
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """`{name: (..., *shape)}` -> `(..., P)`; names beyond the layout's are ignored."""
+        """θ `(..., P)` from `tensors`, `{name: (..., *shape)}`; names beyond the layout's are ignored.
+
+        Raises ValueError where a parameter is missing or has another shape.
+        """
         missing = [name for name in self.names if name not in tensors]
         if missing:
             raise ValueError(f"the parameters {missing} are missing; got {sorted(tensors)}")
@@ -104,7 +118,7 @@ class Layout:
         return torch.cat(parts, dim=-1)
 
     def unflatten(self, theta: Tensor) -> dict[str, Tensor]:
-        """`(..., P)` -> `{name: (..., *shape)}`, views of θ."""
+        """Named tensors `{name: (..., *shape)}` from `theta`, θ `(..., P)`: views of it."""
         self.check(theta)
         # One split, not a slice per tensor: its backward is one concatenation.
         parts = theta.split(self.sizes, dim=-1)
@@ -114,7 +128,7 @@ class Layout:
         }
 
     def check(self, theta: Tensor, *, single: bool = False) -> None:
-        """Raise ValueError unless θ has P entries in its last dimension, and with `single` no other dimension."""
+        """Raise ValueError unless `theta` has P entries in its last dimension, and with `single` no other dimension."""
         if not isinstance(theta, Tensor):
             raise ValueError(
                 f"θ is a {type(theta).__name__}: wanted a flat tensor; loss.layout.theta_of(module) and "
@@ -129,14 +143,14 @@ class Layout:
             )
 
     def theta_of(self, module: nn.Module) -> Tensor:
-        """The module's present parameters as a detached copy, `(P,)`."""
+        """The present parameters of `module` as a detached copy, `(P,)`."""
         return self.flatten({name: p.detach() for name, p in module.named_parameters()})  # a new tensor, always
 
 
 def _matching(module: nn.Module, patterns: list[str], wanted: Mapping[str, nn.Parameter]) -> list[str]:
     """First names, in the module's order, of the wanted parameters that match a pattern by any of their names."""
     first = {id(parameter): name for name, parameter in wanted.items()}
-    found: set[str] = set()
+    chosen: set[str] = set()
     for pattern in patterns:
         matched = {
             first[id(parameter)]
@@ -150,10 +164,10 @@ def _matching(module: nn.Module, patterns: list[str], wanted: Mapping[str, nn.Pa
                 + (" that is not frozen (include_frozen=True takes those too)" if frozen else "")
                 + f"; there are: {_listed(list(wanted))}"
             )
-        found |= matched
-    if not found:
+        chosen |= matched
+    if not chosen:
         raise ValueError(f"params is empty: wanted one pattern at least; there are: {_listed(list(wanted))}")
-    return [name for name in wanted if name in found]
+    return [name for name in wanted if name in chosen]
 
 
 def _listed(names: list[str], most: int = 40) -> str:

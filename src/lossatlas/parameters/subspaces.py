@@ -10,48 +10,58 @@ from torch import Tensor
 from lossatlas.numerics.vectors import inner
 from lossatlas.parameters.layout import Layout
 
-FLAT = 1e-5  # of the longest extent of some points: with less across it they lie on a line, to float32's rounding
+# Extent of some points at right angles to their longest one, relative to it, up to which they lie on a line. With less,
+# the rounding of float32 would decide which plane they span.
+FLAT = 1e-5
+
+# Length of what is left of a direction without those before it, relative to its own, up to which it lies in their span.
+# With less, rounding would be taken for a direction.
+INDEPENDENT = 1e-6
 
 
 def orthogonalize(directions: Tensor) -> Tensor:
-    """Gram-Schmidt that keeps each direction's norm: `(k, P)` -> `(k, P)`.
+    """Gram-Schmidt on `directions` that keeps the norm of each: `(k, P)` -> `(k, P)`.
 
-    Raises ValueError when a direction lies in the span of those before it.
+    Every direction is made orthogonal twice, for what rounding left behind ("twice is enough"; Giraud et al. 2005).
+
+    Raises:
+        ValueError: a direction lies in the span of those before it.
     """
-    turned = _float(directions)  # in place from here on: a large network has room for few copies
-    norms = [_norm(row) for row in turned]
-    for index, rest in enumerate(turned):
+    orthogonal = _float(directions)  # in place from here on: a large network has room for few copies
+    norms = [_norm(row) for row in orthogonal]
+    for index, residual in enumerate(orthogonal):
         for _ in range(2):  # once more, for what rounding left behind
-            for unit in turned[:index]:
-                rest.sub_(unit, alpha=float(inner(rest, unit)))
-        left = _norm(rest)
-        if left <= 1e-6 * norms[index]:
+            for unit in orthogonal[:index]:
+                residual.sub_(unit, alpha=float(inner(residual, unit)))
+        length = _norm(residual)
+        if length <= INDEPENDENT * norms[index]:
             raise ValueError(f"direction {index} is zero or parallel to those before it: wanted independent ones")
-        rest.div_(left)
-    for row, norm in zip(turned, norms, strict=True):
+        residual.div_(length)
+    for row, norm in zip(orthogonal, norms, strict=True):
         row.mul_(norm)
-    return turned.to(directions.dtype)
+    return orthogonal.to(directions.dtype)
 
 
 def orthogonalize_by_tensor(layout: Layout, directions: Tensor) -> Tensor:
-    """Gram-Schmidt within every tensor that keeps each direction's norm there: `(k, P)` -> `(k, P)`.
+    """Gram-Schmidt on `directions` within every tensor of the `layout`, norms kept there: `(k, P)` -> `(k, P)`.
 
     Scaling two layers of a ReLU network against each other then scales the directions along with the weights, and
     leaves a plane of them as it was; Gram-Schmidt over all of θ weighs the layers against each other. Tensors with
     fewer entries than directions are left to a last pass over all of θ, which is no change where there are none.
 
-    Raises ValueError when a direction lies in the span of those before it.
+    Raises:
+        ValueError: a direction lies in the span of those before it.
     """
-    turned = _float(directions)
-    for part in layout.unflatten(turned).values():
+    orthogonal = _float(directions)
+    for part in layout.unflatten(orthogonal).values():
         flat = part.view(len(directions), -1)
         if flat.shape[1] >= len(directions) and bool(flat.any(-1).all()):
             flat.copy_(orthogonalize(flat))
-    return orthogonalize(turned).to(directions.dtype)
+    return orthogonalize(orthogonal).to(directions.dtype)
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    """Cosine of the angle between two directions, computed in float64."""
+    """Cosine of the angle between two directions `a` and `b` `(P,)`, computed in float64."""
     return float(inner(a, b)) / (_norm(a) * _norm(b))
 
 
@@ -65,13 +75,22 @@ def _norm(vector: Tensor) -> float:
 
 
 def principal_directions(points: Tensor, origin: Tensor, count: int = 2) -> tuple[Tensor, Tensor]:
-    """The `count` leading directions of a trajectory about `origin`, and the share of variance of each.
+    """The leading directions of a trajectory about an origin, and the share of variance of each.
 
     Singular vectors of the uncentred differences θ_i − origin (Li et al. 2018, section 7: origin is the final
-    point, through which the plane passes), from their Gram matrix. `(t, P)` -> `(count, P)` orthonormal in
-    float64, `(count,)`. The sign is such that the first point has positive coordinates.
+    point, through which the plane passes), from their Gram matrix. The sign is such that the first point has positive
+    coordinates.
 
-    Raises ValueError when a point is not finite, or the differences span fewer than `count` dimensions.
+    Args:
+        points: `(t, P)`, the trajectory.
+        origin: `(P,)`.
+        count: how many directions.
+
+    Returns:
+        directions `(count, P)`, orthonormal in float64, and shares `(count,)`.
+
+    Raises:
+        ValueError: a point is not finite, or the differences span fewer than `count` dimensions.
     """
     if not bool(torch.isfinite(points).all()):
         raise ValueError(
@@ -94,14 +113,16 @@ def principal_directions(points: Tensor, origin: Tensor, count: int = 2) -> tupl
 
 
 def plane_through(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The plane through three points, or of best fit to more: origin `(P,)`, axes `(2, P)`, shares of variance `(2,)`.
+    """The plane through three `points`, or of best fit to more: origin `(P,)`, axes `(2, P)`, shares of variance
+    `(2,)`.
 
     Three: the origin is the first, the first axis leads to the second, and the third has a positive second coordinate
     (Gram-Schmidt on w₂ − w₁ and w₃ − w₁, as for figure 1 of Garipov et al. 2018). More: the origin is their mean, the
     axes are the two principal directions about it, with the first point at positive coordinates. The axes are
     orthonormal; the shares are those of the points' variance about their mean. `(m, P)` -> all in float64.
 
-    Raises ValueError when the points lie on one line, to rounding.
+    Raises:
+        ValueError: the points lie on one line, to rounding, or one of them is not finite.
 
     >>> origin, axes, shares = plane_through(torch.tensor([[1.0, 1.0, 0.0], [3.0, 1.0, 0.0], [1.0, 1.0, 5.0]]))
     >>> axes.tolist()
@@ -126,17 +147,23 @@ def plane_through(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def project(points: Tensor, origin: Tensor, axes: Tensor) -> tuple[Tensor, Tensor]:
-    """Coordinates on orthonormal axes `(k, P)` about an origin, and how far off their span each point lies.
+    """Coordinates of points on a plane or another subspace, and how far off it each of them lies.
 
-    The distance from the span is relative to that from the origin: 0 within it and at the origin, 1 at right angles.
-    `(n, P)` -> `(n, k)`, `(n,)`, in float64 on the CPU, from one point at a time.
+    Args:
+        points: `(n, P)`; one at a time is in float64.
+        origin: `(P,)`.
+        axes: `(k, P)`, orthonormal.
+
+    Returns:
+        coordinates `(n, k)` in parameter units; and `(n,)` the distance from the span relative to that from the origin:
+        0 within it and at the origin, 1 at right angles. In float64 on the CPU.
     """
     axes = axes.double()
-    coordinates, off = [], []
+    coordinates, distances = [], []
     for point in points:
         difference = point.double() - origin
         place = axes @ difference
         length = difference.norm().clamp(min=torch.finfo(torch.float64).tiny)
         coordinates.append(place)
-        off.append((difference - place @ axes).norm() / length)
-    return torch.stack(coordinates).cpu(), torch.stack(off).cpu()
+        distances.append((difference - place @ axes).norm() / length)
+    return torch.stack(coordinates).cpu(), torch.stack(distances).cpu()

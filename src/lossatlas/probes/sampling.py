@@ -13,17 +13,26 @@ from torch import Tensor
 from lossatlas.hardware import coarse_products
 from lossatlas.loss.fidelity import rough_losses
 from lossatlas.loss.loss import Loss, Points
-from lossatlas.numerics.adaptive_grid import ROOMY, Filled, fill
+from lossatlas.numerics.adaptive_grid import BASELINE_PAYS_FROM, FilledGrid, fill
 from lossatlas.results.variables import UNITS
 
 Losses = Loss | Mapping[str, Loss]
 
 SMOOTH = ("loss", "penalty", "objective")  # metrics may have steps
-SURFACE_TOL = 0.01  # of a surface's range
+# Largest error of a surface, relative to its range. A smaller one takes more evaluations (docs/design/evaluation.md).
+SURFACE_TOL = 0.01
 
 
 def by_split(losses: Losses) -> dict[str, Loss]:
-    """`{"train": loss, ...}` as it is, one loss as `{"": loss}`; all must have one parameter layout."""
+    """`{"train": loss, ...}` as it is, one loss as `{"": loss}`.
+
+    Args:
+        losses: one `Loss`, or a mapping of them by split.
+
+    Raises:
+        TypeError: something that is no loss.
+        ValueError: no loss at all, or losses of several parameter layouts.
+    """
     named = {"": losses} if not isinstance(losses, Mapping) else dict(losses)
     for loss in named.values():
         if not isinstance(loss, Loss):
@@ -41,7 +50,9 @@ def by_split(losses: Losses) -> dict[str, Loss]:
 
 
 def join_splits(parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
-    """One dataset with a leading `split` dimension; none where there was only the loss itself."""
+    """One dataset with a leading `split` dimension, from `parts` by split; none where there was only the loss
+    itself.
+    """
     if list(parts) == [""]:
         return parts[""]
     return xr.concat(
@@ -51,10 +62,16 @@ def join_splits(parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
 
 def sample(losses: Losses, points: Points, axes: Mapping[str, np.ndarray]) -> xr.Dataset:
-    """Loss and metrics at `points`, laid out over the named `axes` (the last one fastest).
+    """Loss and metrics at `points`, laid out over the named `axes`. Costs an evaluation of each loss at every point.
 
-    Returns a dataset with one variable per quantity, dims `(split, *axes)`, or `axes` for a single loss. Its
-    attributes hold those of the (first) loss and, where there are any, the number of losses that are `not_finite`.
+    Args:
+        losses: one `Loss`, or a mapping of them by split.
+        points: `(n, P)`, or what makes them chunk by chunk (`parameters.curves`).
+        axes: coordinates by name, whose lengths have the product n; the last one is the fastest.
+
+    Returns:
+        one variable per quantity, dims `(split, *axes)`, or `axes` for a single loss. The attributes are those of the
+        (first) loss and, where there are any, the number of losses that are `not_finite`.
     """
     shape = tuple(len(values) for values in axes.values())
     coords = {name: (name, np.asarray(values), UNITS.get(name, {})) for name, values in axes.items()}
@@ -79,18 +96,21 @@ def sample_grid(
     exact: bool = False,
     rough: Callable[[], dict[str, Loss] | None] | None = None,
 ) -> xr.Dataset:
-    """Loss and metrics on the grid of one or two named axes, measured at as few nodes as the loss takes
-    (`surrogate.fill`).
+    """Loss and metrics on the grid of one or two named axes, measured at as few nodes as the loss takes.
 
     The loss, of every split, is right to within about `tol` of its range, and where it is positive and spans more than
-    a factor of 5, its logarithm to within twice that. `exact` measures every node; so is a grid that cannot be
-    interpolated.
+    a factor of 5, its logarithm to within twice that (`adaptive_grid.fill`). A grid that cannot be interpolated is
+    measured at every node.
 
     Where evaluations are expensive most nodes are those of a cheaper function (`fidelity.rough_losses`), of
     `rough_examples` examples (0: of all) at `rough_evaluations` nodes; `evaluations` counts those of the loss itself.
 
     Args:
+        losses: one `Loss`, or a mapping of them by split.
         place: coordinates `(n, d)` on the axes -> the points there.
+        axes: one or two axes by name, increasing.
+        tol: the largest error to aim at, relative to the range of the loss.
+        exact: measure every node.
         rough: the cheaper functions, asked for where the grid has room for them; by itself those with the hardest
             examples at coordinate 0.
 
@@ -112,16 +132,16 @@ def sample_grid(
     cheap = None
     if exact:
         every = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, len(shape))
-        found = Filled.whole(_values(named, at(every)).T.reshape(-1, *shape), "every node was asked for")
+        surfaces = FilledGrid.whole(_values(named, at(every)).T.reshape(-1, *shape), "every node was asked for")
     else:
         smooth = [name in SMOOTH for loss in named.values() for name in loss.names]
-        if math.prod(shape) >= ROOMY[len(shape)]:
+        if math.prod(shape) >= BASELINE_PAYS_FROM[len(shape)]:
             cheap = rough_losses(named, at_zero) if rough is None else rough()
-        found = fill(
+        surfaces = fill(
             lambda nodes: _values(named, at(nodes)), values, smooth=smooth, tol=tol,
             rough=None if cheap is None else lambda nodes: _coarse_values(cheap, at(nodes)),
         )  # fmt: skip
-    quantities = iter(zip(found.values, found.error, strict=True))
+    quantities = iter(zip(surfaces.values, surfaces.error, strict=True))
     coords = {name: (name, np.asarray(axis), UNITS.get(name, {})) for name, axis in axes.items()}
     parts = {}
     for split, loss in named.items():
@@ -134,15 +154,15 @@ def sample_grid(
                 {**UNITS.get(name, {}), "long_name": f"largest error of the {name}"},
             )
         parts[split] = xr.Dataset(variables, coords)
-    count = int(found.measured.sum())
-    result = join_splits(parts).assign(measured=(tuple(axes), found.measured, UNITS["measured"]))
-    filled = found.reason or f"splines through {count} nodes"
+    count = int(surfaces.measured.sum())
+    result = join_splits(parts).assign(measured=(tuple(axes), surfaces.measured, UNITS["measured"]))
+    filled = surfaces.reason or f"splines through {count} nodes"
     attrs = {"evaluations": count, **first.attrs}
     if cheap is not None:
         sampled = [loss.examples for name, loss in cheap.items() if loss is not named[name]]
-        attrs |= {"rough_evaluations": found.rough_nodes, "rough_examples": max(sampled, default=0)}
-        if not found.reason:
-            filled += f", and {found.rough_nodes} " + ("on a sample of the examples" if sampled else "in bfloat16")
+        attrs |= {"rough_evaluations": surfaces.rough_nodes, "rough_examples": max(sampled, default=0)}
+        if not surfaces.reason:
+            filled += f", and {surfaces.rough_nodes} " + ("on a sample of the examples" if sampled else "in bfloat16")
     attrs["filled"] = filled
     lost = int((~np.isfinite(result.loss.values)).sum())
     return result.assign_attrs(attrs | ({"not_finite": lost} if lost else {}))

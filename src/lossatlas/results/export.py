@@ -44,13 +44,16 @@ def export(
     that are not finite are NaN in `.vti` and `.npz`, and a surface has a hole where a corner of a cell is.
 
     Args:
+        result: of a probe.
+        path: of the file, ending in .vti, .vtp, .obj, .stl or .npz.
         variable: what the height is.
         split: by default the first one.
         log: take log10 of it; what is not above zero is then not finite.
         height: what the range of heights is made, relative to the longer side of the plane; None: heights are the
             values themselves. Not for `.vti` and `.npz`.
 
-    Raises ValueError for another ending, for results that are no plane (or curve), and where there is no cell to draw.
+    Raises:
+        ValueError: another ending, a result that is no plane (or curve), or one without a cell to draw.
     """
     path = Path(path)
     ending = path.suffix.lower()
@@ -67,7 +70,15 @@ def export(
 
 @dataclass(frozen=True)
 class Plane:
-    """What lies on a plane: `heights` of one quantity and the `quantities` by name, all `(alpha, beta)`."""
+    """What lies on a plane: heights of one quantity, and all quantities by name. Made with `of`.
+
+    Args:
+        name: of the quantity.
+        alpha: `(n,)`, increasing.
+        beta: `(m,)`, increasing.
+        heights: `(n, m)`, of the quantity.
+        quantities: `(n, m)` each, by name; the quantity is among them.
+    """
 
     name: str
     alpha: np.ndarray
@@ -77,6 +88,16 @@ class Plane:
 
     @classmethod
     def of(cls, result: xr.Dataset, variable: str, log: bool) -> Plane:
+        """The plane of one split of a result.
+
+        Args:
+            result: without a dimension `split`.
+            variable: what the height is.
+            log: take log10 of it.
+
+        Raises:
+            ValueError: the variable is no plane, or an axis does not increase.
+        """
         values = result[variable]
         if set(values.dims) != {"alpha", "beta"}:
             raise ValueError(
@@ -112,7 +133,10 @@ class Plane:
         return cells
 
     def surface(self, height: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points `(n, 3)`, the cells between them `(cells, 4)`, and where they are in the flat grid `(n,)`."""
+        """Points `(n, 3)`, the cells between them `(cells, 4)`, and where they are in the flat grid `(n,)`.
+
+        `height` is what the range of heights is made, relative to the longer side; None: the values themselves.
+        """
         cells = self.corners()
         used, renumbered = np.unique(cells, return_inverse=True)
         z = self.heights.ravel()[used]

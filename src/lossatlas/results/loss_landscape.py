@@ -23,11 +23,16 @@ def read_loss_landscape(path: str | Path) -> xr.Dataset:
     of a (ny, nx) grid, but counts them off in the (nx, ny) array: they are put where they belong here, which for
     square grids is the transpose. Points that it has not measured are -1 there and NaN here.
 
+    Args:
+        path: of the file.
+
     Returns:
         loss and accuracy, a fraction, `(split, alpha, beta)` or `(split, alpha)`. α counts the first direction; what
         the directions were is in the attribute `directions`, the name of their file.
 
-    Raises ValueError, naming the file, when it is no such file.
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: naming the file, when it is no such file.
     """
     try:
         with h5py.File(path, "r") as file:

@@ -1,21 +1,26 @@
-"""What results are made of: names and units of variables, and how they are kept on disk (netCDF)."""
+"""Results on disk: netCDF, and JSON for small ones that people read."""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from lossatlas.errors import InputError
-from lossatlas.files import damaged, read_json, write_bytes
+from lossatlas.files import damaged, read_json, write_bytes, write_json
 from lossatlas.results.variables import UNITS
+
+Units = Mapping[str, Mapping[str, str]]
 
 
 def to_netcdf(result: xr.Dataset) -> bytes:
-    """A result as a netCDF file in memory; the same result gives the same bytes.
+    """A `result` as a netCDF file in memory; the same result gives the same bytes.
 
     In the classic format with 64-bit offsets, which every netCDF library reads: a twentieth of the time of netCDF-4 for
     files as small as these. Integers have 32 bits there, and what is larger raises ValueError.
@@ -24,17 +29,29 @@ def to_netcdf(result: xr.Dataset) -> bytes:
 
 
 def save(result: xr.Dataset, path: str | Path) -> None:
-    """Write a result as netCDF; folders that are not there are made."""
+    """Write a `result` as netCDF to the file `path`; folders that are not there are made.
+
+    Raises:
+        ValueError: it holds an integer of more than 32 bits.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(to_netcdf(result))
 
 
 def load(path: str | Path) -> xr.Dataset:
-    """Read a result wholly into memory and close the file.
+    """Read the result in the file `path` wholly into memory, and close the file.
 
-    Raises ValueError, naming the file, when it is no complete netCDF file.
+    Args:
+        path: a netCDF file, or the JSON that a report keeps of a small result.
+
+    Raises ValueError, naming the file, when it is no complete one.
     """
+    if Path(path).suffix == ".json":
+        try:
+            return from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a complete result ({error})") from error
     try:
         with xr.open_dataset(path, engine="scipy", mmap=False) as opened:
             return _widened(opened.load())
@@ -45,7 +62,7 @@ def load(path: str | Path) -> xr.Dataset:
 
 
 def to_json(result: xr.Dataset) -> dict[str, Any]:
-    """A small result as `{"attributes": ..., "dims": ..., split: {variable: value or list}}`, for people to read.
+    """A small `result` as `{"attributes": ..., "dims": ..., split: {variable: value or list}}`, for people to read.
 
     Numbers that JSON does not know are written as "nan", "inf" and "-inf".
     """
@@ -59,14 +76,19 @@ def to_json(result: xr.Dataset) -> dict[str, Any]:
     return written
 
 
-def from_json(written: dict[str, Any]) -> xr.Dataset:
-    """The result that `to_json` wrote, with a `split` dimension first; KeyError or ValueError if it is another."""
+def from_json(written: dict[str, Any], units: Units = UNITS) -> xr.Dataset:
+    """The result that `to_json` wrote, with a `split` dimension first; KeyError or ValueError if it is another.
+
+    Args:
+        written: what `to_json` gave.
+        units: meaning and unit by variable, which JSON does not keep.
+    """
     splits = [name for name in written if name not in ("attributes", "dims")]
     variables = {
         name: (
             ("split", *written["dims"].get(name, [])),
             np.array([_number(written[split][name]) for split in splits]),
-            UNITS.get(name, {}),
+            dict(units.get(name, {})),
         )
         for name in written[splits[0]]
     }
@@ -98,13 +120,24 @@ def _number(value: Any) -> Any:
 
 
 def write_result(path: Path, result: xr.Dataset) -> None:
-    write_bytes(path, to_netcdf(result))
+    """Write a `result` to the file `path`, JSON or netCDF as its name says; it is whole or not there."""
+    if path.suffix == ".json":
+        write_json(path, to_json(result))
+    else:
+        write_bytes(path, to_netcdf(result))
 
 
-def read_result(path: Path) -> xr.Dataset:
-    """A result from a netCDF or JSON file; InputError, one line, when it is missing or damaged."""
+def read_result(path: Path, variables: Units = MappingProxyType({})) -> xr.Dataset:
+    """A result from a netCDF or JSON file.
+
+    Args:
+        path: the file, written by `write_result`.
+        variables: meaning and unit of the variables that only this probe's results have: JSON does not keep them.
+
+    Raises InputError, one line, when the file is missing or damaged.
+    """
     try:
-        return from_json(read_json(path)) if path.suffix == ".json" else load(path)
+        return from_json(read_json(path), {**UNITS, **variables}) if path.suffix == ".json" else load(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: run the same command again, it makes what is missing") from error
     except (ValueError, KeyError, TypeError) as error:

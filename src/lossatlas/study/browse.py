@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lossatlas.errors import InputError
+from lossatlas.execution.failures import failures
+from lossatlas.execution.measuring import missing
 from lossatlas.files import read_json
 from lossatlas.study.config import Run
 from lossatlas.study.store import Store, open_store
-from lossatlas.study.subjects import missing_probes
+from lossatlas.study.subjects import of_run
 
 
 def list_runs(root: Path, console: Console) -> None:
@@ -86,11 +88,11 @@ def _find(store: Store, named: str) -> Run:
 
 
 def _state(store: Store, run: Run) -> str:
-    if failed := store.failures(store.run_folder(run)):
+    if failed := failures(store.run_folder(run)):
         return f"failed: {', '.join(failed)}"
     if not store.trained(run):
         return "to train"
     if store.diverged(run):
         return "diverged"
-    missing = missing_probes(store, run)
-    return f"to measure: {', '.join(missing)}" if missing else "done"
+    todo = [one.name for one in missing(of_run(store, run))]
+    return f"to measure: {', '.join(todo)}" if todo else "done"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from lossatlas.errors import FAILED, FINISHED, InputError
+from lossatlas.execution.drawing import PNG, Format
 from lossatlas.execution.progress import Progress, duration
 from lossatlas.hardware import available_cores
+from lossatlas.numbers import counted
 from lossatlas.study import browse
 from lossatlas.study.config import Study, explain, load_study
-from lossatlas.study.figures import PNG, Format
 from lossatlas.study.run import Account, report_study, run_study
 
 MOONS = Study()
@@ -47,14 +48,18 @@ class Run:
             study = Study.model_validate(self.fields.model_dump())
         except ValidationError as error:
             raise InputError(explain(error)) from error
-        console.print(f"{study.name}: {len(study.all_runs())} networks, results in {self.out}", highlight=False)
+        workers = _processes(self.workers)
+        console.print(
+            f"{study.name}: {counted(len(study.all_runs()), 'network')}, results in {self.out}", highlight=False
+        )
         account = run_study(
             study,
             self.out,
             figures=self.figures,
             formats=self.formats,
-            workers=self.workers or available_cores(),
+            workers=workers,
             progress=Progress(console),
+            announce=lambda seconds: _announce(seconds, console),
         )
         return _close(account, console)
 
@@ -74,7 +79,7 @@ class Report:
         account = report_study(
             self.folder,
             formats=self.formats,
-            workers=self.workers or available_cores(),
+            workers=_processes(self.workers),
             progress=Progress(console),
         )
         return _close(account, console)
@@ -120,6 +125,19 @@ def commands(args: Sequence[str]) -> tuple[Any, ...]:
 def named_study(args: Sequence[str]) -> str:
     """The study that decides the defaults of every field after it: it is read before the rest is parsed."""
     return args[1] if args[0] == "run" and len(args) > 1 and not args[1].startswith("-") else Run.study
+
+
+def _processes(workers: int) -> int:
+    """How many work at once; 0 is one per core."""
+    if workers < 0:
+        raise InputError(f"--workers is {workers}: wanted a number from 1 up, or 0 for one per core")
+    return workers or available_cores()
+
+
+def _announce(stages: Mapping[str, float], console: Console) -> None:
+    """About how long the work will take, before it starts."""
+    parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages.items())
+    console.print(f"about {duration(sum(stages.values()))} in all: {parts}", highlight=False)
 
 
 def _close(account: Account, console: Console) -> int:

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
-from lossatlas.errors import InputError
+from lossatlas.errors import InputError, SettingError
+from lossatlas.probes import PROBES
+from lossatlas.probes.probe import Of, Settings
+from lossatlas.probes.probe import Probe as Declaration
 from lossatlas.study.models import PRESETS, Activation, Architecture, parse_architecture
 
 Dataset = Literal["moons", "circles", "gaussians", "xor"]
 Optimizer = Literal["sgd", "adam"]
-Probe = Literal["interpolation", "random_slice", "pca", "hessian", "sharpness", "connectivity"]
+if TYPE_CHECKING:
+    Probe = str
+else:
+    Probe = Literal[tuple(probe.name for probe in PROBES)]
 
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -32,7 +47,6 @@ Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]  # results hold them with 32 bits
-Odd = Annotated[int, Field(ge=3)]
 
 
 class _Frozen(BaseModel):
@@ -114,52 +128,6 @@ class Training(_Frozen):
     """Checkpoints kept between initialization and the end, evenly spaced in epochs."""
 
 
-class Interpolation(_Frozen):
-    steps: Annotated[int, Field(ge=2)] = 51
-
-
-class RandomSlice(_Frozen):
-    line_steps: Odd = 51
-    plane_steps: Odd = 51
-    radius: Positive = 1.0
-    normalize: Literal["filter", "layer"] = "filter"
-    exact: bool = False
-    """Measure every node of the plane; else as few as the loss takes, with an error that is stated."""
-
-    @field_validator("line_steps", "plane_steps")
-    @classmethod
-    def _odd(cls, steps: int) -> int:
-        if steps % 2 == 0:
-            raise ValueError("wanted an odd number, so that the centre is measured")
-        return steps
-
-
-class TrajectoryPlane(_Frozen):
-    steps: Annotated[int, Field(ge=3)] = 51
-    margin: NonNegative = 0.3
-    exact: bool = False
-    """Measure every node of the plane; else as few as the loss takes, with an error that is stated."""
-
-
-class Hessian(_Frozen):
-    eigenvalues: Count = 10
-    samples: Annotated[int, Field(ge=2)] = 30
-    tol: Positive = 1e-4
-    max_products: Count = 400
-
-
-class Sharpness(_Frozen):
-    radius: Positive = 0.05
-    samples: Annotated[int, Field(ge=2)] = 100
-
-
-class Connectivity(_Frozen):
-    steps: Annotated[int, Field(ge=3)] = 25
-    refinements: Annotated[int, Field(ge=0)] = 2
-    between_optimizers: bool = True
-    """Also the paths between runs that differ in their optimizer only."""
-
-
 class Regularization(_Frozen):
     """Networks trained again at several weight decays, and how their landscapes differ. Off unless there are any."""
 
@@ -167,16 +135,46 @@ class Regularization(_Frozen):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Distinct] = (0,)
 
 
-class Probes(_Frozen):
-    """What is measured around every solution, and how finely."""
+class _Probes(_Frozen):
+    """What is measured around every solution, and how finely: a table of settings for each probe."""
 
-    run: Annotated[tuple[Probe, ...], Distinct] = get_args(Probe)
-    interpolation: Interpolation = Interpolation()
-    random_slice: RandomSlice = RandomSlice()
-    pca: TrajectoryPlane = TrajectoryPlane()
-    hessian: Hessian = Hessian()
-    sharpness: Sharpness = Sharpness()
-    connectivity: Connectivity = Connectivity()
+    run: Annotated[tuple[Probe, ...], Distinct] = tuple(probe.name for probe in PROBES if probe.standard)
+    """Probes by name."""
+    between_optimizers: bool = True
+    """Ask the probes of pairs also of runs that differ in their optimizer only."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_studies_do(cls, given: Any) -> Any:
+        """A table leaves the rest of its settings as a study has them, not as one model's report does."""
+        if not isinstance(given, Mapping):
+            return given
+        return {
+            name: {**STUDY_SETTINGS.get(name, {}), **table} if isinstance(table, Mapping) else table
+            for name, table in given.items()
+        }
+
+    def settings(self, probe: str) -> Settings:
+        """Those of a probe by its name."""
+        return getattr(self, probe)
+
+    def of(self, *kinds: Of) -> list[Declaration]:
+        """The probes that are asked for of a model, a trajectory, a pair, several models or a family."""
+        return [probe for probe in PROBES if probe.name in self.run and probe.of in kinds]
+
+
+# Where a study of many networks wants other settings than a report about one model.
+STUDY_SETTINGS: dict[str, dict[str, Any]] = {"random_line": {"draws": 1}, "spectrum": {"tol": 1e-4}}
+
+if TYPE_CHECKING:
+    Probes = _Probes
+else:
+    Probes = create_model(
+        "Probes",
+        __base__=_Probes,
+        __doc__=_Probes.__doc__,
+        **{probe.name: (probe.settings, probe.settings(**STUDY_SETTINGS.get(probe.name, {}))) for probe in PROBES},
+    )
 
 
 class Run(_Frozen):
@@ -224,10 +222,9 @@ class Study(_Frozen):
 
     @model_validator(mode="after")
     def _has_a_trajectory(self) -> Study:
-        if "pca" in self.probes.run and self.training.epochs < 2:
-            raise ValueError(
-                "the pca plane wants at least 2 training.epochs: with one there is no path to lay it through"
-            )
+        long = [probe.name for probe in self.probes.of("trajectory") if probe.fewest > 2]
+        if long and self.training.epochs < 2:
+            raise ValueError(f"{long[0]} wants at least 2 training.epochs: with one there is no path to lay it through")
         return self
 
     def runs(self) -> Iterator[Run]:
@@ -295,12 +292,29 @@ def _validate(fields: dict[str, Any], source: str) -> Study:
         raise InputError(f"{source}: {explain(error)}") from error
 
 
-def explain(error: ValidationError) -> str:
-    """The first thing that pydantic found wrong, as one line: field, what was wanted, what came."""
+def _dotted(path: Sequence[str]) -> str:
+    return ".".join(path) or "study"
+
+
+def explain(error: ValidationError, named: Callable[[Sequence[str]], str] = _dotted) -> str:
+    """The first thing that pydantic found wrong, as one line: field, what was wanted, what came.
+
+    Args:
+        error: what pydantic raised.
+        named: (names of tables and field, outermost first) -> what the line calls the field.
+    """
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"] if not isinstance(part, int)) or "study"
-    if first["type"] == "extra_forbidden":
+    path = [str(part) for part in first["loc"] if not isinstance(part, int)]
+    field = named(path)
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"there is no field {field}: see `lossatlas run --help` for all of them"
+    raised = first.get("ctx", {}).get("error")
+    if isinstance(raised, SettingError):
+        return f"{named([*path, raised.setting])} {raised.problem}"
     wanted = first["msg"].removeprefix("Value error, ").replace("Input should be", "wanted")
+    if first["type"] == "dataclass_type":
+        wanted = "wanted a table of settings"
+    # A whole table says no more than the sentence about it does.
+    got = "" if isinstance(first["input"], Mapping | BaseModel) else f", got {first['input']!r}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {wanted}, got {first['input']!r}{more}"
+    return f"{field}: {wanted}{got}{more}"

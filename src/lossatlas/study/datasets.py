@@ -37,8 +37,10 @@ def make_task(name: Name, data: Data) -> Task:
         inputs, targets = make_circles(total, noise=data.noise, factor=0.3, random_state=seed)
     elif name == "gaussians":
         inputs, targets = _gaussians(total, data, rng)
-    else:
+    elif name == "xor":
         inputs, targets = _xor(total, data.noise, rng)
+    else:
+        raise ValueError(f"there is no data set {name!r}: make_task has no branch for it")
     order = rng.permutation(total)
     inputs, targets = inputs[order], targets[order]
 

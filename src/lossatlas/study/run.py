@@ -6,22 +6,24 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lossatlas.execution.jobs import Job
-from lossatlas.execution.processes import run_jobs, start_workers
+from lossatlas.execution.drawing import PNG, Format, stale
+from lossatlas.execution.jobs import Backend, Job, run_jobs
+from lossatlas.execution.measuring import missing
+from lossatlas.execution.processes import start_workers
 from lossatlas.execution.progress import Progress
-from lossatlas.study import figures as draw
-from lossatlas.study import subjects as measure
+from lossatlas.study import figures as figures_of
+from lossatlas.study import subjects
 from lossatlas.study.analysis import tables
 from lossatlas.study.config import Run, Study
-from lossatlas.study.models import parse_architecture
-from lossatlas.study.report import summary
+from lossatlas.study.estimate import FIGURE_SECONDS, StudyEstimate
 from lossatlas.study.report.write import write_report
+from lossatlas.study.site import planes
+from lossatlas.study.site.site import Site
 from lossatlas.study.store import Store, claim, open_store
 from lossatlas.study.training.stage import train_runs, versions
 
@@ -58,28 +60,47 @@ def run_study(
     figures: bool,
     workers: int,
     progress: Progress,
-    formats: Sequence[draw.Format] = draw.PNG,
+    formats: Sequence[Format] = PNG,
+    announce: Callable[[Mapping[str, float]], None] = lambda seconds: None,
 ) -> Account:
-    """Do a study in the folder `root`, or what is still missing of it. `formats` are those of the figures.
+    """Do a study in the folder `root`, or what is still missing of it.
+
+    Args:
+        study: what to do.
+        root: folder of the store; made where it is not there.
+        figures: draw figures and write the report too.
+        workers: processes that work at once.
+        progress: where progress is shown.
+        formats: those of the figures.
+        announce: is told about how many seconds each stage will take, before the work; not where nothing is to be done.
 
     Raises InputError for what cannot be used, WorkersDied when a worker is killed, OSError when the disk is full.
     """
     with claim(root, study, versions()) as store:
         store.check_checkpoints()
-        account = Account(store)
+        account, estimate = Account(store), StudyEstimate(store)
+        if stages := expected(store, estimate, figures=figures):
+            announce({stage: seconds / workers for stage, seconds in stages.items()})
         with start_workers(workers) as pool:
             with account.stage("train"):
-                account.worked += run_jobs(pool, _training_jobs(store), progress, "training")
+                account.worked += run_jobs(pool, _training_jobs(store, estimate), progress, "training")
             with account.stage("probes"):
-                account.worked += run_jobs(pool, _measuring_jobs(store), progress, "probes")
+                account.worked += run_jobs(pool, _measuring_jobs(store, estimate), progress, "probes")
             if figures:
                 _draw(store, pool, account, progress, formats)
         _write_tables(store, account, pages=figures)
         return _closed(account)
 
 
-def report_study(root: Path, *, workers: int, progress: Progress, formats: Sequence[draw.Format] = draw.PNG) -> Account:
-    """Tables, figures and pages again, from the store alone."""
+def report_study(root: Path, *, workers: int, progress: Progress, formats: Sequence[Format] = PNG) -> Account:
+    """Tables, figures and pages again, from the store alone.
+
+    Args:
+        root: folder of the store.
+        workers: processes that work at once.
+        progress: where progress is shown.
+        formats: those of the figures.
+    """
     with claim(root, open_store(root).study, None) as store:
         account = Account(store)
         with start_workers(workers) as pool:
@@ -88,13 +109,28 @@ def report_study(root: Path, *, workers: int, progress: Progress, formats: Seque
         return _closed(account)
 
 
-def _draw(
-    store: Store,
-    pool: ProcessPoolExecutor,
-    account: Account,
-    progress: Progress,
-    formats: Sequence[draw.Format],
-) -> None:
+def expected(store: Store, estimate: StudyEstimate, *, figures: bool) -> dict[str, float]:
+    """Seconds of one thread that each stage will take, about; only stages with something to do.
+
+    Networks that are still to be trained count as if none diverged.
+    """
+    study = store.study
+    usable = [run for run in study.all_runs() if not store.trained(run) or not store.diverged(run)]
+    matrix = [run for run in study.runs() if run in set(usable)]
+    stages = {
+        "training": sum(job.cost for job in _training_jobs(store, estimate)),
+        "probes": sum(job.cost for job in _jobs_of_probes(store, estimate, usable, matrix)),
+    }
+    if figures:
+        drawings = [one for run in matrix for one in figures_of.of_run(store, run)]
+        drawings += [one for runs in _connected(store, matrix) for one in figures_of.of_pairs(store, runs)]
+        drawings += [one for runs in _families(store) for one in figures_of.of_family(store, runs[0])]
+        undrawn = [one for one in drawings if not list(one.folder.glob(f"{one.probe.name}_*.png"))]
+        stages["figures"] = FIGURE_SECONDS * len(undrawn)
+    return {stage: seconds for stage, seconds in stages.items() if seconds > 0}
+
+
+def _draw(store: Store, pool: Backend, account: Account, progress: Progress, formats: Sequence[Format]) -> None:
     with account.stage("figures"):
         account.worked += run_jobs(pool, _drawing_jobs(store, formats), progress, "figures")
 
@@ -104,7 +140,6 @@ def _write_tables(store: Store, account: Account, *, pages: bool) -> None:
         written = tables.write_tables(store)
     if pages:
         with account.stage("report"):
-            summary.write_pages(store, written)
             write_report(store, written)
 
 
@@ -115,38 +150,57 @@ def _closed(account: Account) -> Account:
     return account
 
 
-def _training_jobs(store: Store) -> Iterator[Job]:
+def _training_jobs(store: Store, estimate: StudyEstimate) -> Iterator[Job]:
     """A job for every group of which a member is missing: groups are trained, and trained again, as a whole."""
     for runs in _grouped(store.study.all_runs(), lambda run: run.group):
         if not all(store.trained(run) for run in runs):
-            yield Job(train_runs, (store, runs), sum(map(_work, runs)))
+            yield Job(train_runs, (store, runs), estimate.training(runs))
 
 
-def _measuring_jobs(store: Store) -> Iterator[Job]:
+def _measuring_jobs(store: Store, estimate: StudyEstimate) -> Iterator[Job]:
     study = store.study
-    for run in store.converged(study.all_runs()):
-        if measure.missing_probes(store, run):
-            yield Job(measure.measure_run, (store, run), _work(run))
-    for runs in _connected(store):
-        if not (store.pair_folder(runs[0], runs[1]).parent / "barriers.json").is_file():
-            yield Job(measure.connect_runs, (store, runs), 0.1 * len(runs) * _work(runs[0]))
-    for runs in _regularized(store):
-        if not all(map(Path.is_file, draw.regularization_results(store, runs[0]))):
-            yield Job(measure.compare_weight_decays, (store, runs), 0.5 * len(runs) * _work(runs[0]))
+    yield from _jobs_of_probes(store, estimate, store.converged(study.all_runs()), store.converged(study.runs()))
 
 
-def _drawing_jobs(store: Store, formats: Sequence[draw.Format]) -> Iterator[Job]:
-    drawn = set(store.study.runs())  # of those that only the regularization study has there are surfaces that turn
+def _jobs_of_probes(store: Store, estimate: StudyEstimate, every: list[Run], matrix: list[Run]) -> Iterator[Job]:
+    """A job for every network, group of pairs, configuration and family with something still to be measured.
+
+    Args:
+        store: which says what is there.
+        estimate: of costs.
+        every: networks that are measured.
+        matrix: those of them between which paths are measured.
+    """
+    for run in every:
+        if todo := missing(subjects.of_run(store, run)):
+            yield Job(subjects.measure_run, (store, run), estimate.run(run, [one.probe for one in todo]))
+    for runs in _connected(store, matrix):
+        if subjects.missing_pairs(store, runs):
+            yield Job(subjects.connect_runs, (store, runs), estimate.pairs(runs))
+    for runs in _grouped(matrix, lambda run: run.configuration):
+        if todo := missing(subjects.of_models(store, runs)):
+            yield Job(subjects.measure_models, (store, runs), estimate.run(runs[0], [one.probe for one in todo]))
+    for runs in _families(store):
+        if missing(subjects.of_family(store, runs)):
+            yield Job(subjects.measure_family, (store, runs), estimate.family(runs))
+
+
+def _drawing_jobs(store: Store, formats: Sequence[Format]) -> Iterator[Job]:
+    matrix = store.converged(store.study.runs())
+    drawn, site = (
+        set(matrix),
+        Site(store),
+    )  # of those that only the regularization study has there are surfaces that turn
     for run in store.converged(store.study.all_runs()):
-        folders = draw.stale_figures(store, run, formats) if run in drawn else []
-        if folders or draw.stale_planes(store, run):
-            yield Job(draw.draw_run, (store, run, folders, formats), 0.3 + len(folders))
-    for runs in _connected(store):
-        if pairs := draw.stale_pairs(store, runs, formats):
-            yield Job(draw.draw_pairs, (store, runs, formats), 0.5 * len(pairs))
-    for runs in _regularized(store):
-        if draw.stale_regularization(store, runs[0], formats):
-            yield Job(draw.draw_regularization, (store, runs[0], formats), 2.0)
+        drawings = stale(figures_of.of_run(store, run), formats) if run in drawn else []
+        if drawings or planes.stale(site, run):
+            yield Job(figures_of.draw_run, (store, run, drawings, formats), FIGURE_SECONDS * (1 + len(drawings)))
+    others = [figures_of.of_pairs(store, runs) for runs in _connected(store, matrix)]
+    others += [figures_of.of_models(store, runs) for runs in _grouped(matrix, lambda run: run.configuration)]
+    others += [figures_of.of_family(store, runs[0]) for runs in _families(store)]
+    for drawings in (stale(some, formats) for some in others):
+        if drawings:
+            yield Job(figures_of.draw_all, (drawings, formats), FIGURE_SECONDS * len(drawings))
 
 
 def _grouped(runs: Iterable[Run], key: Callable[[Run], Hashable]) -> list[list[Run]]:
@@ -157,26 +211,26 @@ def _grouped(runs: Iterable[Run], key: Callable[[Run], Hashable]) -> list[list[R
     return list(groups.values())
 
 
-def _connected(store: Store) -> list[list[Run]]:
+def _connected(store: Store, usable: Sequence[Run]) -> list[list[Run]]:
     """Runs between which paths are measured: those that differ in their seed only, or in their optimizer only."""
-    if "connectivity" not in store.study.probes.run:
+    probes = store.study.probes
+    if not probes.of("pair"):
         return []
-    usable = store.converged(store.study.runs())
     groups = _grouped(usable, lambda run: run.configuration)
-    if store.study.probes.connectivity.between_optimizers:
+    if probes.between_optimizers:
         groups += _grouped(usable, lambda run: (*run.group, run.weight_decay, run.seed))
     return [runs for runs in groups if len(runs) > 1]
 
 
-def _regularized(store: Store) -> list[list[Run]]:
-    """Runs that differ in their weight decay and seed only; a seed of which a network diverged is left out."""
+def _families(store: Store) -> list[list[Run]]:
+    """Runs that differ in their weight decay and seed only; a seed of which a network diverged is left out.
+
+    Networks that are not trained yet count as if they did not diverge.
+    """
     by_seed = _grouped(store.study.regularization_runs(), lambda run: (*run.group, run.optimizer, run.seed))
-    whole = [run for runs in by_seed if store.converged(runs) == runs for run in runs]
+    whole = [run for runs in by_seed if not any(map(_diverged(store), runs)) for run in runs]
     return _grouped(whole, lambda run: (*run.group, run.optimizer))
 
 
-def _work(run: Run) -> float:
-    """Relative cost of one forward pass: what grows with the network, and what does not."""
-    kind, depth, width = parse_architecture(run.architecture)
-    products = depth * width**2 * {"mlp": 1, "res": 2, "conv": 50}[kind]
-    return 2e4 + 20 * depth * width + products
+def _diverged(store: Store) -> Callable[[Run], bool]:
+    return lambda run: store.trained(run) and store.diverged(run)

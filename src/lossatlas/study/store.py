@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import struct
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from lossatlas.errors import InputError
+from lossatlas.execution.failures import all_failures
 from lossatlas.files import NOT_FINITE, TEMPORARY, damaged, read_json, write_json
 from lossatlas.parameters.layout import Layout
+from lossatlas.probes import BY_NAME
 from lossatlas.study.config import Run, Study, explain
+from lossatlas.training.checkpoints import check_length, read_theta
+
+Between = Literal["seed", "optimizer"]  # the one thing in which the runs of a pair differ
 
 
 @dataclass(frozen=True)
@@ -50,32 +48,72 @@ class Store:
         several = len(self.study.training.weight_decays) > 1
         return folder / f"weight_decay={run.weight_decay:g}" if several else folder
 
-    def pair_folder(self, a: Run, b: Run) -> Path:
-        """The path between two runs that differ in their seed only, or in their optimizer only."""
-        if a.optimizer == b.optimizer:
-            return self.barriers_file(a).parent / f"seed={a.seed}_to_seed={b.seed}"
-        return self.optimizer_barriers_file(a).parent / f"{a.optimizer}_to_{b.optimizer}"
+    # Results of probes and their figures, by the name of the probe ---------------------------------------------
 
-    def pair_figure_folder(self, a: Run, b: Run) -> Path:
-        results = self.pair_folder(a, b)
-        if a.optimizer == b.optimizer:
-            return self.configuration_figure_folder(a) / "connectivity" / results.name
-        return self.root / "figures" / results.relative_to(self.root / "experiments")
+    def result_file(self, run: Run, probe: str) -> Path:
+        """The result of a probe around a run."""
+        return self.run_folder(run) / BY_NAME[probe].place / BY_NAME[probe].file
 
-    def barriers_file(self, run: Run) -> Path:
-        """The barriers between every two seeds of a run's configuration."""
-        return self.configuration_folder(run) / "connectivity" / "barriers.json"
+    def figures_of(self, run: Run, probe: str) -> Path:
+        """The folder of the figures of a probe around a run."""
+        return self.figure_folder(run) / BY_NAME[probe].place
 
-    def optimizer_barriers_file(self, run: Run) -> Path:
-        """The barriers between a run and those that differ from it in their optimizer only."""
+    def figure_file(self, run: Run, probe: str, kind: str) -> Path:
+        """A figure of a probe around a run, such as the "surface" of a "trajectory_plane"."""
+        return self.figures_of(run, probe) / BY_NAME[probe].figure(kind)
+
+    def pairs_file(self, run: Run, probe: str, *, between: Between) -> Path:
+        """What a probe says of the pairs of a run and those that differ from it in their seed, or optimizer, only."""
+        return self._pairs(run, probe, between) / "pairs.json"
+
+    def pair_folder(self, a: Run, b: Run, probe: str) -> Path:
+        """The results of a probe between two runs that differ in their seed only, or in their optimizer only."""
+        between = what_differs(a, b)
+        ends = (a.optimizer, b.optimizer) if between == "optimizer" else (f"seed={a.seed}", f"seed={b.seed}")
+        return self._pairs(a, probe, between) / "_to_".join(ends)
+
+    def pair_file(self, a: Run, b: Run, probe: str, *, aligned: bool = False) -> Path:
+        """The result of a probe between two runs; `aligned`: after b's neurons were put in the order of a's."""
+        file = BY_NAME[probe].file
+        name = file.replace(".", "_aligned.") if aligned else file
+        return self.pair_folder(a, b, probe) / name
+
+    def pair_figures(self, a: Run, b: Run, probe: str) -> Path:
+        """The folder of the figures of a probe between two runs."""
+        results = self.pair_folder(a, b, probe)
+        if what_differs(a, b) == "optimizer":
+            return self.root / "figures" / results.relative_to(self.root / "experiments")
+        return self.configuration_figure_folder(a) / results.parent.name / results.name
+
+    def pair_figure_file(self, a: Run, b: Run, probe: str, kind: str) -> Path:
+        """A figure of a probe between two runs."""
+        return self.pair_figures(a, b, probe) / BY_NAME[probe].figure(kind)
+
+    def models_file(self, run: Run, probe: str) -> Path:
+        """The result of a probe about all seeds of a run's configuration."""
+        return self.configuration_folder(run) / BY_NAME[probe].place / BY_NAME[probe].file
+
+    def models_figures(self, run: Run, probe: str) -> Path:
+        """The folder of the figures of a probe about all seeds of a run's configuration."""
+        return self.configuration_figure_folder(run) / BY_NAME[probe].place
+
+    def family_file(self, run: Run, probe: str) -> Path:
+        """The result of a probe over the weight decays of a run's configuration."""
+        return self.root / "experiments" / _hive(run) / BY_NAME[probe].place / BY_NAME[probe].file
+
+    def family_figures(self, run: Run, probe: str) -> Path:
+        """The folder of the figures of a probe over the weight decays of a run's configuration."""
+        return self.root / "figures" / _hive(run) / BY_NAME[probe].place
+
+    def family_figure_file(self, run: Run, probe: str, kind: str) -> Path:
+        """A figure of a probe over the weight decays of a run's configuration."""
+        return self.family_figures(run, probe) / BY_NAME[probe].figure(kind)
+
+    def _pairs(self, run: Run, probe: str, between: Between) -> Path:
+        if between == "seed":
+            return self.configuration_folder(run) / BY_NAME[probe].place
         level = _hive(run).parent / "between_optimizers" / f"weight_decay={run.weight_decay:g}" / f"seed={run.seed}"
-        return self.root / "experiments" / level / "barriers.json"
-
-    def regularization_folder(self, run: Run) -> Path:
-        return self.root / "experiments" / _hive(run) / "regularization"
-
-    def regularization_figure_folder(self, run: Run) -> Path:
-        return self.root / "figures" / _hive(run) / "regularization"
+        return self.root / "experiments" / level / BY_NAME[probe].place
 
     # What is there ---------------------------------------------------------------------------------------------
 
@@ -100,13 +138,8 @@ class Store:
         return [folder / "init.safetensors", *sorted(folder.glob("epoch=*.safetensors")), folder / "final.safetensors"]
 
     def read_theta(self, file: Path, layout: Layout) -> Tensor:
-        """θ `(P,)` from a checkpoint; InputError when the file is damaged."""
-        try:
-            return layout.flatten(load_file(file))
-        except FileNotFoundError as error:
-            raise InputError(f"{file} is missing: delete {_run_folder_of(file)} and run again") from error
-        except (SafetensorError, ValueError, OSError) as error:
-            raise InputError(damaged(file, str(error), delete=_run_folder_of(file))) from error
+        """θ `(P,)` from a checkpoint; InputError when the file is missing or damaged."""
+        return read_theta(file, layout, delete=_run_folder_of(file))
 
     def trajectory(self, run: Run, layout: Layout) -> Tensor:
         """Every checkpoint of a run, `(t, P)`, in the order of training."""
@@ -121,47 +154,16 @@ class Store:
         for run in self.study.all_runs():
             if self.trained(run):
                 for file in self.checkpoint_files(run):
-                    _check_length(file)
-
-    # Failures --------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def recording(self, what: str, *folders: Path) -> Iterator[None]:
-        """Let work on some runs fail alone: the failure is recorded in their folders, and a success forgets it.
-
-        What stops the whole study passes through: damaged input, and a full disk.
-        """
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            message = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
-            for folder in folders:
-                self._write_failures(folder, {**self.failures(folder), what: message})
-        else:
-            for folder in folders:
-                if what in (known := self.failures(folder)):
-                    self._write_failures(folder, {name: text for name, text in known.items() if name != what})
-
-    def failures(self, folder: Path) -> dict[str, str]:
-        """What failed in the folder of a run or of its configuration's connectivity, and why."""
-        file = folder / "failures.json"
-        return read_json(file) if file.is_file() else {}
+                    check_length(file, delete=_run_folder_of(file))
 
     def all_failures(self) -> dict[Path, dict[str, str]]:
         """Every recorded failure of the study, by folder."""
-        folders = sorted(file.parent for file in (self.root / "experiments").rglob("failures.json"))
-        return {folder: self.failures(folder) for folder in folders}
+        return all_failures(self.root / "experiments")
 
-    def _write_failures(self, folder: Path, failures: dict[str, str]) -> None:
-        if failures:
-            write_json(folder / "failures.json", failures)
-        else:
-            (folder / "failures.json").unlink(missing_ok=True)
+
+def what_differs(a: Run, b: Run) -> Between:
+    """In what two runs of a pair differ."""
+    return "seed" if a.optimizer == b.optimizer else "optimizer"
 
 
 def _hive(run: Run) -> Path:
@@ -237,25 +239,6 @@ def _leaves(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-# Checkpoints ---------------------------------------------------------------------------------------------------
-
-
-def _check_length(file: Path) -> None:
-    try:
-        with file.open("rb") as opened:
-            size = os.fstat(opened.fileno()).st_size
-            (header_length,) = struct.unpack("<Q", opened.read(8))
-            header = json.loads(opened.read(min(header_length, size)))
-            stop = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-    except FileNotFoundError as error:
-        raise InputError(f"{file} is missing: delete {_run_folder_of(file)} and run again") from error
-    except (struct.error, ValueError, AttributeError, KeyError, TypeError) as error:
-        raise InputError(damaged(file, "its header cannot be read", delete=_run_folder_of(file))) from error
-    wanted = 8 + header_length + stop
-    if size != wanted:
-        raise InputError(damaged(file, f"wanted {wanted} bytes, got {size}", delete=_run_folder_of(file)))
 
 
 def _run_folder_of(checkpoint: Path) -> Path:

@@ -1,238 +1,252 @@
-"""The measuring stage: every probe around every run of the store, each result a file of its own."""
+"""Networks, pairs of them, seeds and families of a store as subjects of probes, and what is measured of each."""
 
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import xarray as xr
-from torch import Tensor
 
 from lossatlas.alignment.weight_matching import align
+from lossatlas.execution.failures import recording
+from lossatlas.execution.measuring import Measurement, measure, missing
 from lossatlas.files import write_json
-from lossatlas.loss.loss import Loss
-from lossatlas.parameters.layout import Layout
-from lossatlas.probes.connectivity.linear_connectivity import linear_connectivity
-from lossatlas.probes.curvature.spectrum import spectrum
-from lossatlas.probes.sharpness.epsilon_sharpness import epsilon_sharpness
-from lossatlas.probes.slices.interpolate import interpolate
-from lossatlas.probes.slices.interpolate_by_weight_decay import interpolate_by_weight_decay
-from lossatlas.probes.slices.random_line import random_line
-from lossatlas.probes.slices.random_plane import random_plane
-from lossatlas.probes.slices.slice_by_weight_decay import slice_by_weight_decay
-from lossatlas.probes.slices.trajectory_plane import trajectory_plane
-from lossatlas.random_streams import stream
-from lossatlas.results.storage import to_json, write_result
+from lossatlas.probes.probe import Family, Probe, Subject
 from lossatlas.study import models
 from lossatlas.study.config import Run
 from lossatlas.study.datasets import make_task
 from lossatlas.study.models import parse_architecture
-from lossatlas.study.store import Store
+from lossatlas.study.store import Store, what_differs
 from lossatlas.study.training.ensemble import losses_of
 
-Seconds = dict[str, float]
+Seconds = Mapping[str, float]
+
+# Streams of random numbers that had names before their probes had one name everywhere: kept, so that the same study has
+# the same numbers. Slices at several weight decays have the directions of the random plane.
+STREAMS = {
+    "random_line": "random line",
+    "random_plane": "random plane",
+    "slice_by_weight_decay": "random plane",
+    "spectrum": "hessian",
+    "epsilon_sharpness": "sharpness",
+}
 
 
-class _Site:
-    """A network as the probes see it: its losses on both splits, and what the store has of it."""
+@dataclass(frozen=True)
+class Networks:
+    """Runs of one architecture on one data set, as probes see them: their losses, and what the store has of them."""
 
-    def __init__(self, store: Store, run: Run) -> None:
+    store: Store
+    subject: Subject  # with the losses alone: θ is that of an untrained network
+
+    @classmethod
+    def like(cls, store: Store, run: Run) -> Networks:
         task = make_task(run.dataset, store.study.data)
-        self.store = store
-        self.losses: dict[str, Loss] = losses_of(models.build(run.architecture, run.activation, task.dimension), task)
-        self.layout: Layout = self.losses["train"].layout
+        losses = losses_of(models.build(run.architecture, run.activation, task.dimension), task)
+        return cls(store, Subject(losses, next(iter(losses.values())).theta))
 
-    def trajectory(self, run: Run) -> Tensor:
-        return self.store.trajectory(run, self.layout)  # (t, P)
+    def one(self, run: Run) -> Subject:
+        """A run, with its whole trajectory."""
+        trajectory = self.store.trajectory(run, self.subject.loss.layout)  # (t, P)
+        return replace(self.subject, theta=trajectory[-1], trajectory=trajectory)
 
-    def final(self, run: Run) -> Tensor:
-        return self.store.final(run, self.layout)  # (P,)
+    def with_others(self, run: Run, others: Sequence[Run]) -> Subject:
+        """A run and other solutions; they are called after what sets them apart from it."""
+        layout = self.subject.loss.layout
+        named = {_apart(run, other): self.store.final(other, layout) for other in others}
+        return replace(self.subject, theta=self.store.final(run, layout), others=named)
+
+    def aligned(self, subject: Subject) -> Subject:
+        """A pair after the other network's neurons were put in the order of the first's."""
+        layout = self.subject.loss.layout
+        return replace(
+            subject, others={name: align(layout, subject.theta, end) for name, end in subject.others.items()}
+        )
+
+    def family(self, runs: Sequence[Run]) -> Subject:
+        """Runs that differ in their weight decay only."""
+        trajectories = [self.store.trajectory(run, self.subject.loss.layout) for run in runs]
+        starts, ends = (torch.stack([points[k] for points in trajectories]) for k in (0, -1))  # (w, P)
+        family = Family(tuple(run.weight_decay for run in runs), starts, ends)
+        return replace(self.subject, theta=ends[0], family=family)
 
 
-def files_of_probe(store: Store, run: Run) -> dict[str, list[Path]]:
-    """The files that each probe of a single run leaves, by probe, for the probes that the study wants."""
-    folder = store.run_folder(run)
-    files = {
-        "interpolation": [folder / "interpolation" / "interpolation.nc"],
-        "random_slice": [folder / "random_slice" / "slice1d.nc", folder / "random_slice" / "slice2d.nc"],
-        "pca": [folder / "pca" / "plane.nc"],
-        "hessian": [folder / "hessian" / "spectrum.json"],
-        "sharpness": [folder / "sharpness" / "sharpness.json"],
-    }
-    return {probe: paths for probe, paths in files.items() if probe in store.study.probes.run}
+# Around each network ----------------------------------------------------------------------------------------------
 
 
-def missing_probes(store: Store, run: Run) -> list[str]:
-    return [probe for probe, files in files_of_probe(store, run).items() if not all(map(Path.is_file, files))]
+def of_run(store: Store, run: Run) -> list[Measurement]:
+    """What the study wants to know of one network."""
+    return [
+        _measurement(store, probe, store.result_file(run, probe.name), seed=run.seed, folder=store.run_folder(run))
+        for probe in store.study.probes.of("model", "trajectory")
+    ]
 
 
 def measure_run(store: Store, run: Run) -> Seconds:
-    """Do the probes of a run that are missing. A probe that fails is recorded beside it; the others go on."""
-    site = _Site(store, run)
-    seconds: Seconds = {}
-    for probe in missing_probes(store, run):
-        start = time.perf_counter()
-        with store.recording(probe, store.run_folder(run)):
-            _PROBES[probe](store, run, site)
-        seconds[probe] = time.perf_counter() - start
-    return seconds
+    """Do the measurements of a run that are missing."""
+    subject = Networks.like(store, run).one(run)
+    return measure(of_run(store, run), lambda one: one.ask(subject))
+
+
+# Between networks -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A measurement of two runs, which differ in their seed only or in their optimizer only."""
+
+    measurement: Measurement
+    a: Run
+    b: Run
+    aligned: bool
+
+
+def of_pairs(store: Store, runs: Sequence[Run]) -> list[Pair]:
+    """What the study wants to know of every two of these runs; with one hidden layer also after aligning neurons."""
+    pairs = []
+    for probe, (a, b) in itertools.product(store.study.probes.of("pair"), itertools.combinations(runs, 2)):
+        for aligned in (False, True) if _alignable(a) else (False,):
+            file = store.pair_file(a, b, probe.name, aligned=aligned)
+            one = _measurement(
+                store, probe, file, seed=a.seed, folder=file.parent.parent,
+                other=file.parent.name + ("_aligned" if aligned else ""),
+            )  # fmt: skip
+            pairs.append(Pair(one, a, b, aligned))
+    return pairs
+
+
+def missing_pairs(store: Store, runs: Sequence[Run]) -> bool:
+    """Whether something between these runs is still to be measured, or to be summed up."""
+    pairs = of_pairs(store, runs)
+    between = what_differs(*runs[:2])
+    summaries = [store.pairs_file(runs[0], probe.name, between=between) for probe in store.study.probes.of("pair")]
+    return bool(missing(one.measurement for one in pairs)) or not all(map(Path.is_file, summaries))
 
 
 def connect_runs(store: Store, runs: Sequence[Run]) -> Seconds:
-    """Straight paths between every two runs, which differ in their seed or in their optimizer only; their barriers."""
-    start = time.perf_counter()
-    file = store.pair_folder(runs[0], runs[1]).parent / "barriers.json"
-    with store.recording("connectivity", file.parent):
-        site = _Site(store, runs[0])
-        pairs = [entry for a, b in itertools.combinations(runs, 2) for entry in _paths_between(site, a, b)]
-        write_json(file, {"definitions": _BARRIER_DEFINITIONS, "pairs": pairs})
-    return {"connectivity": time.perf_counter() - start}
+    """Measure between every two of these runs, and write what each probe says of them all."""
+    networks, pairs = Networks.like(store, runs[0]), of_pairs(store, runs)
+    by_name = {(one.measurement.probe.name, one.measurement.other): one for one in pairs}
+
+    def answer(measurement: Measurement) -> xr.Dataset:
+        pair = by_name[measurement.probe.name, measurement.other]
+        subject = networks.with_others(pair.a, [pair.b])
+        return measurement.ask(networks.aligned(subject) if pair.aligned else subject)
+
+    seconds = measure((one.measurement for one in pairs), answer)
+    for probe in store.study.probes.of("pair"):
+        own = [one for one in pairs if one.measurement.probe is probe]
+        file = store.pairs_file(runs[0], probe.name, between=what_differs(*runs[:2]))
+        with recording(f"summary of {probe.name}", file.parent):
+            if all(one.measurement.done for one in own):
+                write_json(file, {"definitions": _definitions(probe), "pairs": list(_summed_up(networks, own))})
+    return seconds
 
 
-def compare_weight_decays(store: Store, runs: Sequence[Run]) -> Seconds:
-    """The regularization study of one configuration: what weight decay does to its paths and slices.
-
-    `runs` are one network per weight decay, for one seed or more.
-    """
-    start = time.perf_counter()
-    folder = store.regularization_folder(runs[0])
-    with store.recording("regularization", folder):
-        _regularization(store, runs, folder)
-    return {"regularization": time.perf_counter() - start}
-
-
-# One function per probe ----------------------------------------------------------------------------------------
-
-
-def _interpolation(store: Store, run: Run, site: _Site) -> None:
-    settings = store.study.probes.interpolation
-    trajectory = site.trajectory(run)
-    result = interpolate(site.losses, trajectory[0], trajectory[-1], steps=settings.steps)
-    write_result(store.run_folder(run) / "interpolation" / "interpolation.nc", result)
-
-
-def _random_slice(store: Store, run: Run, site: _Site) -> None:
-    settings = store.study.probes.random_slice
-    common: dict[str, Any] = {"radius": settings.radius, "normalize": settings.normalize}
-    folder = store.run_folder(run) / "random_slice"
-    line = random_line(
-        site.losses, site.final(run), generator=stream(run.seed, "random line"), steps=settings.line_steps, **common
-    )
-    write_result(folder / "slice1d.nc", line)
-    plane = random_plane(
-        site.losses, site.final(run), generator=stream(run.seed, "random plane"), steps=settings.plane_steps,
-        exact=settings.exact, **common,
-    )  # fmt: skip
-    write_result(folder / "slice2d.nc", plane)
-
-
-def _pca(store: Store, run: Run, site: _Site) -> None:
-    settings = store.study.probes.pca
-    result = trajectory_plane(
-        site.losses, site.trajectory(run), steps=settings.steps, margin=settings.margin, exact=settings.exact
-    )
-    write_result(store.run_folder(run) / "pca" / "plane.nc", result)
-
-
-def _hessian(store: Store, run: Run, site: _Site) -> None:
-    settings = store.study.probes.hessian
-    result = spectrum(
-        site.losses,
-        site.final(run),
-        generator=stream(run.seed, "hessian"),
-        k=min(settings.eigenvalues, site.layout.size - 1),
-        samples=settings.samples,
-        tol=settings.tol,
-        max_products=settings.max_products,
-    )
-    write_json(store.run_folder(run) / "hessian" / "spectrum.json", to_json(result))
-
-
-def _sharpness(store: Store, run: Run, site: _Site) -> None:
-    settings = store.study.probes.sharpness
-    result = epsilon_sharpness(
-        site.losses,
-        site.final(run),
-        generator=stream(run.seed, "sharpness"),
-        radius=settings.radius,
-        samples=settings.samples,
-    )
-    write_json(store.run_folder(run) / "sharpness" / "sharpness.json", to_json(result))
-
-
-_PROBES: dict[str, Callable[[Store, Run, _Site], None]] = {
-    "interpolation": _interpolation,
-    "random_slice": _random_slice,
-    "pca": _pca,
-    "hessian": _hessian,
-    "sharpness": _sharpness,
-}
-
-
-_BARRIER_DEFINITIONS = {
-    "barrier": "maximum loss on the straight path minus the larger end loss",
-    "excess": "maximum height of the path above the line between the end losses",
-    "barrier_resolution": "what the last refinement around the peak added to the barrier",
-    "aligned": "whether the second network's neurons were permuted to match the first's",
-}
-
-
-def _paths_between(site: _Site, a: Run, b: Run) -> Iterator[dict[str, Any]]:
-    """The path from a to b, as trained and, with one hidden layer, after aligning b's neurons with a's."""
-    settings = site.store.study.probes.connectivity
-    folder = site.store.pair_folder(a, b)
-    start, end = site.final(a), site.final(b)
-    ends = {"connectivity.nc": end}
-    if parse_architecture(a.architecture)[:2] == ("mlp", 1):
-        ends["connectivity_aligned.nc"] = align(site.layout, start, end)
-    for name, target in ends.items():
-        result = linear_connectivity(site.losses, start, target, steps=settings.steps, refinements=settings.refinements)
-        write_result(folder / name, result)
+def _summed_up(networks: Networks, pairs: Sequence[Pair]) -> Iterator[dict[str, Any]]:
+    """A row for each pair: which it is, how far apart its ends are, and the probe's columns on every split."""
+    for pair in pairs:
+        result = pair.measurement.read()
+        subject = networks.with_others(pair.a, [pair.b])
+        subject = networks.aligned(subject) if pair.aligned else subject
+        (end,) = subject.others.values()
         yield {
-            "pair": folder.name,
-            "seeds": [a.seed, b.seed],
-            "optimizers": [a.optimizer, b.optimizer],
-            "aligned": name == "connectivity_aligned.nc",
-            "distance": float((start - target).norm()),
+            "pair": pair.measurement.file.parent.name,
+            "seeds": [pair.a.seed, pair.b.seed],
+            "optimizers": [pair.a.optimizer, pair.b.optimizer],
+            "aligned": pair.aligned,
+            "distance": float((subject.theta - end).norm()),
             **{
-                f"{split}_{measure}": float(result[measure].sel(split=split))
-                for measure in ("barrier", "excess", "barrier_resolution")
-                for split in site.losses
+                f"{split}_{name}": column.value(result.sel(split=split))
+                for name, column in pair.measurement.probe.columns.items()
+                for split in subject.losses
             },
         }
 
 
-def _regularization(store: Store, runs: Sequence[Run], folder: Path) -> None:
-    probes = store.study.probes
-    site = _Site(store, runs[0])
-    lines: list[xr.Dataset] = []
-    planes: list[xr.Dataset] = []
-    seeds: list[int] = []
-    for seed, members in _by_seed(runs).items():
-        decays = [run.weight_decay for run in members]
-        trajectories = [site.trajectory(run) for run in members]
-        starts, ends = (torch.stack([points[k] for points in trajectories]) for k in (0, -1))  # (w, P)
-        lines.append(interpolate_by_weight_decay(site.losses, starts, ends, decays, steps=probes.interpolation.steps))
-        planes.append(
-            slice_by_weight_decay(
-                site.losses,
-                ends,
-                decays,
-                generator=stream(seed, "random plane"),
-                radius=probes.random_slice.radius,
-                steps=probes.random_slice.plane_steps,
-                normalize=probes.random_slice.normalize,
-                exact=probes.random_slice.exact,
-            )
+def _definitions(probe: Probe) -> dict[str, str]:
+    said = {
+        name: probe.variables.get(name, {}).get("long_name", column.words) for name, column in probe.columns.items()
+    }
+    return said | {"aligned": "whether the second network's neurons were permuted to match the first's"}
+
+
+def of_models(store: Store, runs: Sequence[Run]) -> list[Measurement]:
+    """What the study wants to know of all seeds of a configuration together."""
+    return [
+        _measurement(
+            store, probe, store.models_file(runs[0], probe.name), seed=runs[0].seed,
+            folder=store.configuration_folder(runs[0]),
         )
-        seeds.append(seed)
-    for name, results in (("interpolation.nc", lines), ("slices.nc", planes)):
-        joined = xr.concat(results, dim=xr.IndexVariable("seed", seeds), combine_attrs="drop_conflicts")
-        write_result(folder / name, joined)
+        for probe in store.study.probes.of("models")
+        if len(runs) > probe.fewest
+    ]  # fmt: skip
+
+
+def measure_models(store: Store, runs: Sequence[Run]) -> Seconds:
+    """Do the measurements of all seeds of a configuration that are missing."""
+    subject = Networks.like(store, runs[0]).with_others(runs[0], runs[1:])
+    return measure(of_models(store, runs), lambda one: one.ask(subject))
+
+
+# Over weight decay ------------------------------------------------------------------------------------------------
+
+
+def of_family(store: Store, runs: Sequence[Run]) -> list[Measurement]:
+    """What the study wants to know of networks of one configuration that differ in their weight decay."""
+    found = []
+    for probe in store.study.probes.of("family"):
+        file = store.family_file(runs[0], probe.name)
+        found.append(_measurement(store, probe, file, seed=runs[0].seed, folder=file.parent))
+    return found
+
+
+def measure_family(store: Store, runs: Sequence[Run]) -> Seconds:
+    """Do the measurements of a family that are missing; `runs` are a network per weight decay, for one seed or more."""
+    networks = Networks.like(store, runs[0])
+
+    def answer(measurement: Measurement) -> xr.Dataset:
+        seeds = {seed: networks.family(members) for seed, members in _by_seed(runs).items()}
+        results = [
+            replace(measurement, key=(seed, *measurement.key[1:])).ask(subject) for seed, subject in seeds.items()
+        ]
+        return xr.concat(results, dim=xr.IndexVariable("seed", list(seeds)), combine_attrs="drop_conflicts")
+
+    return measure(of_family(store, runs), answer)
+
+
+def example(store: Store, run: Run) -> Subject:
+    """A subject like those of the study, of untrained networks: its costs are known before any training."""
+    plain = Networks.like(store, run).subject
+    points = plain.theta.expand(2 + min(store.study.training.checkpoints, store.study.training.epochs - 1), -1)
+    decays = store.study.regularization.weight_decays
+    stack = plain.theta.expand(len(decays), -1)
+    return replace(
+        plain,
+        trajectory=points,
+        others={f"seed {seed}": plain.theta for seed in store.study.training.seeds[1:]},
+        family=Family(decays, stack, stack) if decays else None,
+    )
+
+
+def _measurement(store: Store, probe: Probe, file: Path, *, seed: int, folder: Path, other: str = "") -> Measurement:
+    key = (seed, STREAMS.get(probe.name, probe.name))
+    settings = store.study.probes.settings(probe.name)
+    return Measurement(probe=probe, settings=settings, file=file, key=key, folder=folder, other=other)
+
+
+def _alignable(run: Run) -> bool:
+    """One hidden layer: its neurons can be matched."""
+    return parse_architecture(run.architecture)[:2] == ("mlp", 1)
+
+
+def _apart(run: Run, other: Run) -> str:
+    """What sets another run apart."""
+    return other.optimizer if other.optimizer != run.optimizer else f"seed {other.seed}"
 
 
 def _by_seed(runs: Sequence[Run]) -> dict[int, list[Run]]:

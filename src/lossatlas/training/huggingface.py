@@ -16,13 +16,18 @@ from lossatlas.training.recorder import Recorder
 
 
 class RecorderCallback(TrainerCallback):
-    """Writes checkpoints for `read_checkpoints` while the Trainer trains; see `Recorder` for folder, every and limit.
+    """Writes checkpoints for `read_checkpoints` while the Trainer trains.
 
         Trainer(..., callbacks=[RecorderCallback("checkpoints", every=100)])
 
     Training that is resumed from a Trainer's checkpoint goes on in the same folder; what was recorded after that step
     is deleted. The Trainer does not tell callbacks of exceptions: then the last weights are not written, and all
     checkpoints before are kept.
+
+    Args:
+        folder: where to.
+        every: optimizer steps from one checkpoint to the next.
+        limit: most checkpoints to keep, at least three; see `Recorder`.
     """
 
     def __init__(self, folder: str | Path, *, every: int = 100, limit: int | None = None) -> None:

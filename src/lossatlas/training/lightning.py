@@ -14,13 +14,18 @@ except ModuleNotFoundError:  # both names are one framework, and one of them is 
 
 
 class RecorderCallback(Callback):  # pyright: ignore[reportGeneralTypeIssues]
-    """Writes checkpoints for `read_checkpoints` while Lightning trains; see `Recorder` for folder, every and limit.
+    """Writes checkpoints for `read_checkpoints` while Lightning trains.
 
         Trainer(callbacks=[RecorderCallback("checkpoints", every=100)])
 
     Steps are Lightning's `global_step`: those of all optimizers together. A fit that goes on from a Lightning
-    checkpoint goes on in the same folder; what was recorded after that step is deleted. `part` names the submodule to
-    record, where not all of the LightningModule matters ("net").
+    checkpoint goes on in the same folder; what was recorded after that step is deleted.
+
+    Args:
+        folder: where to.
+        every: optimizer steps from one checkpoint to the next.
+        limit: most checkpoints to keep, at least three; see `Recorder`.
+        part: the submodule to record, by name, where not all of the LightningModule matters ("net").
     """
 
     def __init__(self, folder: str | Path, *, every: int = 100, limit: int | None = None, part: str = "") -> None:

@@ -34,21 +34,24 @@ class Recorder:
         with Recorder(model, "checkpoints", every=100, optimizer=optimizer):
             train as usual
 
-    With an optimizer its steps are counted; without one, say `recorder.step()` after each. The last weights are also
-    written when training ends by an exception or Ctrl-C, unless that came in the middle of the optimizer's step. The
-    module, its mode, the optimizer and all random streams stay as they are. Where several processes train together,
-    the first one writes. Costs a copy of the weights in memory and the time to write it, during which training waits.
+    The last weights are also written when training ends by an exception or Ctrl-C, unless that came in the middle of
+    the optimizer's step. The module, its mode, the optimizer and all random streams stay as they are. Where several
+    processes train together, the first one writes. Costs a copy of the weights in memory and the time to write it,
+    during which training waits.
 
     Args:
         module: what is trained, also inside torch.compile or DistributedDataParallel; or the part of it that matters.
         folder: where to; it may hold other files, but checkpoints only with `resume`.
         every: optimizer steps from one checkpoint to the next.
+        optimizer: whose steps are counted; without one, say `recorder.step()` after each.
         limit: most checkpoints to keep, at least three. Over it, `every` doubles and those in between are deleted.
         resume: go on in a folder with checkpoints. True: where the last one is, whose weights the module must have. A
             number: after so many steps; checkpoints later than that are deleted.
 
-    Raises FileExistsError when the folder holds checkpoints and `resume` is not given, ValueError where it is and the
-    module has other weights than the last checkpoint.
+    Raises:
+        FileExistsError: the folder holds checkpoints and `resume` is not given.
+        ValueError: `every` or `limit` is too small, or with `resume` the module has other weights than the last
+            checkpoint.
     """
 
     def __init__(
@@ -101,7 +104,9 @@ class Recorder:
         self._thin(keep_last=True)
 
     def step(self, done: int | None = None) -> None:
-        """Count one step of the optimizer, or say how many have been done; write a checkpoint where one is due."""
+        """Count one step of the optimizer, or say with `done` how many have been done; write a checkpoint where one is
+        due.
+        """
         self._within_step = False
         before, self.steps = self.steps, self.steps + 1 if done is None else done
         if self.steps // self.every > before // self.every:

@@ -95,26 +95,28 @@ def test_nothing_matched_is_no_row():
 
 def test_missing_measures_leave_their_units_out_and_others_in():
     runs = networks(
-        {"test_loss": lambda r: 2, "sharpness": lambda r: 1 + (r.optimizer == "adam")}, optimizer=["sgd", "adam"]
+        {"test_loss": lambda r: 2, "epsilon_sharpness_maximum": lambda r: 1 + (r.optimizer == "adam")},
+        optimizer=["sgd", "adam"],
     )
-    runs.loc[(runs.optimizer == "sgd") & (runs.seed == 1), "sharpness"] = np.nan
+    runs.loc[(runs.optimizer == "sgd") & (runs.seed == 1), "epsilon_sharpness_maximum"] = np.nan
     found = table(runs)
     assert row(found, outcome="test_loss", factor="optimizer").n == 3
-    sharpness = row(found, outcome="sharpness", factor="optimizer")
+    sharpness = row(found, outcome="epsilon_sharpness_maximum", factor="optimizer")
     assert (sharpness.n, sharpness.estimate) == (2, 1)
-    assert "trace" not in set(found.outcome)
+    assert "spectrum_trace" not in set(found.outcome)
 
 
 def test_what_is_below_the_rounding_of_a_loss_counts_as_that_in_ratios():
     """Zeros, negative numbers and 1e-30 alike: one of them must not decide the mean of all."""
     runs = networks(
-        {"trace": lambda r: 10.0 ** (r.optimizer == "adam"), "test_accuracy": lambda r: 1}, optimizer=["sgd", "adam"]
+        {"spectrum_trace": lambda r: 10.0 ** (r.optimizer == "adam"), "test_accuracy": lambda r: 1},
+        optimizer=["sgd", "adam"],
     )
-    assert row(table(runs), outcome="trace", scale="log10").estimate == 1
+    assert row(table(runs), outcome="spectrum_trace", scale="log10").estimate == 1
     assert "log10" not in set(table(runs).query("outcome == 'test_accuracy'")["scale"])
     for value in (0.0, -3.0, 1e-30, RESOLUTION):
-        runs.loc[0, "trace"] = value  # of sgd, beside 1 and 1 for the other seeds
-        assert row(table(runs), outcome="trace", scale="log10").estimate == pytest.approx(1 + 7 / 3)
+        runs.loc[0, "spectrum_trace"] = value  # of sgd, beside 1 and 1 for the other seeds
+        assert row(table(runs), outcome="spectrum_trace", scale="log10").estimate == pytest.approx(1 + 7 / 3)
     assert log10([100, 0, -1, np.nan]).tolist()[:3] == [2, -np.inf, -np.inf]
     assert np.isnan(log10([np.nan])[0])
 
@@ -200,24 +202,28 @@ def test_one_lone_seed_leaves_the_interval_to_the_other_cells():
     assert (found.n, found.cells, found.single, found.resampled) == (7, 3, 1, "seeds")
     assert found.low < found.mean < found.high
     seeds = list(range(4))
-    pairs = paths({"barrier": noise}, optimizer=["sgd", "adam"], architecture=["2x100", "4x100"], seed=seeds)
+    pairs = paths(
+        {"linear_connectivity_barrier": noise}, optimizer=["sgd", "adam"], architecture=["2x100", "4x100"], seed=seeds
+    )
     kept = pairs[(pairs.architecture != "4x100") | (pairs.seed_b == 1)]
-    found = units(between("optimizer", "sgd", "adam"), sample(pairs=kept), "barrier")[0].mean()
+    found = units(between("optimizer", "sgd", "adam"), sample(pairs=kept), "linear_connectivity_barrier")[0].mean()
     assert (found.n, found.cells, found.single, found.resampled) == (7, 2, 1, "seeds")
 
 
 def test_a_row_depends_on_nothing_beside_it():
     runs = networks(
-        {"test_loss": lambda r: np.exp(noise(r)), "trace": noise}, optimizer=["sgd", "adam"], dataset=["moons", "xor"]
+        {"test_loss": lambda r: np.exp(noise(r)), "spectrum_trace": noise},
+        optimizer=["sgd", "adam"],
+        dataset=["moons", "xor"],
     )
     everything = table(runs)
-    alone = table(runs.loc[runs.index[::-1], [*runs.columns.drop("trace")]])
+    alone = table(runs.loc[runs.index[::-1], [*runs.columns.drop("spectrum_trace")]])
     asked = {"factor": "optimizer", "outcome": "test_loss", "dataset": "xor"}
     numbers = ["n", "estimate", "low", "high"]
     assert row(everything, **asked)[["n"]].equals(row(alone, **asked)[["n"]])
     flipped = row(alone, **asked)  # levels stand in the order of the rows
     assert (flipped.level_a, flipped.level_b, flipped.estimate) == ("adam", "sgd", -row(everything, **asked).estimate)
-    shuffled = table(runs.drop(columns="trace"))
+    shuffled = table(runs.drop(columns="spectrum_trace"))
     assert row(shuffled, **asked)[numbers].equals(row(everything, **asked)[numbers])
 
 
@@ -230,12 +236,17 @@ def test_barriers_are_compared_pair_by_pair_with_resampled_nodes():
         return (r.optimizer == "adam") * (1 + 4 * (r.seed_b == 4))
 
     runs = networks({}, optimizer=["sgd", "adam"])
-    pairs = paths({"barrier": barrier}, optimizer=["sgd", "adam"], architecture=["2x100", "4x100"], seed=list(range(5)))
-    found = row(table(runs, pairs), outcome="barrier", factor="optimizer")
+    pairs = paths(
+        {"linear_connectivity_barrier": barrier},
+        optimizer=["sgd", "adam"],
+        architecture=["2x100", "4x100"],
+        seed=list(range(5)),
+    )
+    found = row(table(runs, pairs), outcome="linear_connectivity_barrier", factor="optimizer")
     assert (found.n, found.estimate) == (20, pytest.approx(1 + 4 * 4 / 10))
     one = row(
         table(runs, pairs[pairs.architecture == "2x100"]),
-        outcome="barrier",
+        outcome="linear_connectivity_barrier",
     )
     error = np.sqrt(4 / 5 * np.var([0, 0, 0, 0, 4], ddof=1))  # the mean of the pairs is 1 + twice that of the seeds
     assert one.high - one.low == pytest.approx(2 * 1.96 * error, rel=0.25)
@@ -243,12 +254,16 @@ def test_barriers_are_compared_pair_by_pair_with_resampled_nodes():
 
 
 def test_aligned_paths_count_only_where_they_are_asked_for():
-    pairs = paths({"barrier": lambda r: 1 if r.aligned else 3}, aligned=(False, True), optimizer=["sgd", "adam"])
-    assert units(average(), sample(pairs=pairs), "barrier")[0].mean().mean == 3
+    pairs = paths(
+        {"linear_connectivity_barrier": lambda r: 1 if r.aligned else 3},
+        aligned=(False, True),
+        optimizer=["sgd", "adam"],
+    )
+    assert units(average(), sample(pairs=pairs), "linear_connectivity_barrier")[0].mean().mean == 3
     aligned = Contrast(("aligned",), {(True,): 1.0, (False,): -1.0}, tuple(CONFIGURATION), {})
-    assert units(aligned, sample(pairs=pairs), "barrier")[0].values.tolist() == [-2] * 6
+    assert units(aligned, sample(pairs=pairs), "linear_connectivity_barrier")[0].values.tolist() == [-2] * 6
 
 
 def test_networks_and_paths_cannot_be_asked_at_once():
     with pytest.raises(ValueError, match="wanted one kind at a time"):
-        units(average(), sample(), "barrier", "test_loss")
+        units(average(), sample(), "linear_connectivity_barrier", "test_loss")

@@ -15,7 +15,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def measures(**levels: list) -> pd.DataFrame:
-    frame = networks({"sharpness": noise, "test_loss": lambda r: noise(r) ** 3}, **levels)
+    frame = networks({"epsilon_sharpness_maximum": noise, "test_loss": lambda r: noise(r) ** 3}, **levels)
     frame["generalization_gap"] = rng(3).integers(4, size=len(frame)).astype(float)
     return frame.reindex(columns=[*frame.columns, *[name for name in MEASURES if name not in frame]]).assign(
         diverged=False
@@ -55,7 +55,7 @@ def test_differences_between_data_sets_do_not_pass_for_correlation():
         return 10.0 * (r.dataset == "xor")
 
     frame = measures(dataset=["moons", "xor"], seed=list(range(10)))
-    frame["sharpness"] = [hard(r) + r.seed for _, r in frame.iterrows()]
+    frame["epsilon_sharpness_maximum"] = [hard(r) + r.seed for _, r in frame.iterrows()]
     frame["test_loss"] = [hard(r) - r.seed for _, r in frame.iterrows()]
     found = correlation_table(frame).query("outcome == 'test_loss'").set_index("scope")
     assert found.index.tolist() == ["all", "moons", "xor", "within data sets", "within data sets and optimizers"]
@@ -66,23 +66,23 @@ def test_differences_between_data_sets_do_not_pass_for_correlation():
 
 def test_the_table_agrees_with_scipy_and_leaves_out_what_is_missing():
     frame = measures(optimizer=["sgd", "adam"], seed=[0, 1, 2, 3])
-    frame.loc[0, "sharpness"] = np.nan
+    frame.loc[0, "epsilon_sharpness_maximum"] = np.nan
     frame.loc[5, "diverged"] = True
     table = correlation_table(frame)
     assert list(table) == COLUMNS
-    assert set(table.measure) == {"sharpness"}
+    assert set(table.measure) == {"epsilon_sharpness_maximum"}
     kept = frame.drop(index=[0, 5])
     for outcome in ("test_loss", "generalization_gap"):
         (row,) = table[(table.outcome == outcome) & (table["scope"] == "all")].itertuples()
         assert row.n == 6
-        assert row.tau == pytest.approx(stats.kendalltau(kept.sharpness, kept[outcome]).statistic)
+        assert row.tau == pytest.approx(stats.kendalltau(kept.epsilon_sharpness_maximum, kept[outcome]).statistic)
     assert correlation_table(frame[:0]).empty
 
 
 def test_the_interval_resamples_seeds_within_configurations():
     # Configurations far apart and seeds that change no order: there is nothing uncertain between them.
     frame = measures(architecture=[f"1x{width}" for width in (10, 20, 30, 40)], seed=[0, 1, 2])
-    frame["sharpness"] = frame["test_loss"] = frame.width.astype(float)
+    frame["epsilon_sharpness_maximum"] = frame["test_loss"] = frame.width.astype(float)
     row = correlation_table(frame).iloc[0]
     assert (row.tau, row.low, row.high) == (1, 1, 1)
     single = correlation_table(frame[frame.seed == 0]).iloc[0]

@@ -64,21 +64,23 @@ def test_measures_of_every_run_with_the_mean_barrier_of_its_pairs(tmp_path):
     write_tables(store)
     table = pd.read_csv(tmp_path / "tables" / "measures.csv")
     assert list(table) == [*CONFIGURATION, "seed", "test_loss", "generalization_gap", *MEASURES]
-    assert table.barrier[:3].tolist() == [1.5, 3.5, 4]
-    assert table.barrier[3] == 5
-    assert table.barrier[4:].isna().all()  # a pair without a barrier leaves its networks without
+    assert table.linear_connectivity_barrier[:3].tolist() == [1.5, 3.5, 4]
+    assert table.linear_connectivity_barrier[3] == 5
+    assert table.linear_connectivity_barrier[4:].isna().all()  # a pair without a barrier leaves its networks without
     assert table.generalization_gap.tolist() == (table.test_loss / 2).tolist()
-    assert table.loc[4, ["top_eigenvalue", "trace", "sharpness", "interpolation_monotone"]].tolist() == [
+    assert table.loc[
+        4, ["spectrum_top_eigenvalue", "spectrum_trace", "epsilon_sharpness_maximum", "interpolate_monotone"]
+    ].tolist() == [
         5.5,
         9,
         0.75,
         True,
     ]
-    assert table.slice_width[4] == pytest.approx(0.75)
+    assert table.random_line_width[4] == pytest.approx(0.75)
 
 
 def test_probes_that_were_not_asked_for_leave_empty_columns(tmp_path):
-    store = make_store(tmp_path, probes={"run": ["sharpness"]})
+    store = make_store(tmp_path, probes={"run": ["epsilon_sharpness"]})
     train_all(store)
     table = measure_table(run_table(store), pair_table(store))
     assert table[list(MEASURES)].isna().all(axis=None)
@@ -108,7 +110,7 @@ def compare(store: Store, run) -> None:
         {"loss": (names, loss), "penalty": (("seed", "weight_decay", "alpha"), penalty)},
         {"seed": seeds, "split": ["train", "test"], "weight_decay": decays, "alpha": [0, 0.3, 0.6, 1.0]},
     )
-    write_result(store.regularization_folder(run) / "interpolation.nc", result)
+    write_result(store.family_file(run, "interpolate_by_weight_decay"), result)
 
 
 def test_the_regularization_table_and_nothing_of_it_elsewhere(tmp_path):
@@ -126,10 +128,10 @@ def test_the_regularization_table_and_nothing_of_it_elsewhere(tmp_path):
     assert len(table) == len(runs) == 2 * 2 * 2 * 2 * 2
     first = table.query("architecture == '1x50' and activation == 'relu' and optimizer == 'sgd'")
     assert first[["weight_decay", "seed"]].values.tolist() == [[0, 0], [0, 1], [0.001, 0], [0.001, 1]]
-    assert first.path_minimum.tolist() == [0, 1, 1, 2]
-    assert first.penalty.tolist() == [3, 11, 7, 15]
-    assert table.iloc[4:].path_minimum.isna().all()
-    assert table.top_eigenvalue.tolist() == [5.5] * len(runs)
+    assert first.interpolate_by_weight_decay_minimum.tolist() == [0, 1, 1, 2]
+    assert first.interpolate_by_weight_decay_penalty.tolist() == [3, 11, 7, 15]
+    assert table.iloc[4:].interpolate_by_weight_decay_minimum.isna().all()
+    assert table.spectrum_top_eigenvalue.tolist() == [5.5] * len(runs)
     for name in ("depth", "width", "activation", "optimizer"):
         assert set(tables[name].mean_test_loss) == {7.0}
     assert set(tables["runs"].weight_decay) == set(tables["measures"].weight_decay) == {1e-4}
@@ -150,9 +152,9 @@ def test_weight_decays_of_both_studies_are_compared_and_other_factors_only_in_th
     ]  # fmt: skip
     assert decay.resampled.tolist() == ["configurations", "seeds", "configurations"]
     assert loss.query("factor == 'optimizer'").n.tolist() == [4]
-    minimum = found.query("outcome == 'path_minimum' and scale == 'linear'")
+    minimum = found.query("outcome == 'interpolate_by_weight_decay_minimum' and scale == 'linear'")
     assert minimum[["scale", "level_a", "level_b", "n", "estimate"]].values.tolist() == [["linear", 0, 0.001, 2, 1]]
-    bump = found.query("outcome == 'interpolation_bump' and factor == 'weight_decay'")
+    bump = found.query("outcome == 'interpolate_rise' and factor == 'weight_decay'")
     assert bump[["n", "estimate"]].values.tolist() == [[2, 0]]
 
 
@@ -162,10 +164,10 @@ def test_a_network_of_both_studies_is_one_network(tmp_path):
     for run in store.study.all_runs():
         train(store, run, 3.0 + 1000 * run.weight_decay)
         path = curve([0.0, 0.5, 1.0], train=[4.0, 4.5, 1.0], test=[0.0, 9.0, 0.0])
-        write_result(store.run_folder(run) / "interpolation" / "interpolation.nc", path)
+        write_result(store.result_file(run, "interpolate"), path)
     compare(store, next(store.study.regularization_runs()))
     tables = write_tables(store)
     decay = tables["contrasts"].query("factor == 'weight_decay' and scale == 'linear'").set_index("outcome")
-    assert decay.n[["test_loss", "path_minimum", "interpolation_bump"]].tolist() == [8, 2, 8]
-    assert decay.estimate["interpolation_bump"] == 0  # its own path first: 0.5, not the 1 of `compare`
+    assert decay.n[["test_loss", "interpolate_by_weight_decay_minimum", "interpolate_rise"]].tolist() == [8, 2, 8]
+    assert decay.estimate["interpolate_rise"] == 0  # its own path first: 0.5, not the 1 of `compare`
     assert len(tables["regularization"]) == 16

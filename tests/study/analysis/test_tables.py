@@ -20,11 +20,13 @@ from lossatlas.study.config import Run, Study
 from lossatlas.study.store import Store
 
 GEOMETRY = [
-    "top_eigenvalue", "smallest_eigenvalue", "trace", "trace_error", "hessian_converged",
-    "sharpness", "sharpness_mean",
-    "interpolation_bump", "interpolation_monotone", "slice_width", "explained_variance", "off_plane",
-    "surface_error",
+    "interpolate_rise", "interpolate_monotone", "random_line_width",
+    "trajectory_plane_explained_variance", "trajectory_plane_off_plane", "trajectory_plane_error",
+    "spectrum_top_eigenvalue", "spectrum_smallest_eigenvalue", "spectrum_trace", "spectrum_trace_error",
+    "spectrum_converged",
+    "epsilon_sharpness_maximum", "epsilon_sharpness_mean",
 ]  # fmt: skip
+WHOLE = {"attributes": {}, "dims": {"eigenvalues": ["eigenvalue"]}}  # what every spectrum has beside its splits
 
 
 def make_store(root: Path, **fields: Any) -> Store:
@@ -55,19 +57,31 @@ def train_all(store: Store) -> list[Run]:
 
 
 def measure(store: Store, run: Run) -> None:
-    folder = store.run_folder(run)
-    spectrum = {"eigenvalues": [5.5, 2.0], "smallest": -0.25, "trace": 9.0, "trace_error": "nan", "converged": True}
-    write_json(folder / "hessian" / "spectrum.json", {"attributes": {}, "train": spectrum, "test": {"smallest": 0.0}})
-    write_json(folder / "sharpness" / "sharpness.json", {"train": {"maximum": 0.75, "mean_increase": -0.5}, "test": {}})
-    path = curve([0.0, 0.5, 1.0], train=[4.0, 4.02, 1.0], test=[0.0, 9.0, 0.0])
-    write_result(folder / "interpolation" / "interpolation.nc", path)
-    line = curve([-1.0, 0.0, 1.0], train=[0.2, 0.0, 0.4], test=[0.0, 0.0, 0.0])
-    write_result(folder / "random_slice" / "slice1d.nc", line)
+    """A result of each probe around a network, with other numbers on the test data."""
+    spectrum = {
+        "eigenvalues": (("split", "eigenvalue"), [[5.5, 2.0], [7.5, 3.0]]),
+        "residuals": (("split", "eigenvalue"), [[0.0, 0.0], [0.0, 0.0]]),
+        "smallest": ("split", [-0.25, 0.0]), "smallest_residual": ("split", [0.0, 0.0]),
+        "trace": ("split", [9.0, 11.0]), "trace_error": ("split", [np.nan, 0.5]),
+        "products": ("split", [40, 40]), "rough_products": ("split", [0, 0]), "converged": ("split", [True, False]),
+    }  # fmt: skip
+    write(store, run, "spectrum", xr.Dataset(spectrum, {"split": ["train", "test"], "eigenvalue": [1, 2]}))
+    sharpness = {
+        "increase": (("split", "sample"), [[0.75, -1.75], [8.0, 0.0]]), "maximum": ("split", [0.75, 8.0]),
+        "mean_increase": ("split", [-0.5, 4.0]), "mean_increase_error": ("split", [1.25, 4.0]),
+    }  # fmt: skip
+    write(store, run, "epsilon_sharpness", xr.Dataset(sharpness, {"split": ["train", "test"]}))
+    write(store, run, "interpolate", curve([0.0, 0.5, 1.0], train=[4.0, 4.02, 1.0], test=[0.0, 9.0, 0.0]))
+    write(store, run, "random_line", curve([-1.0, 0.0, 1.0], train=[0.2, 0.0, 0.4], test=[0.0, 0.0, 0.0]))
     plane = {
         "explained_variance": ("component", [0.75, 0.125]), "off_plane": ("checkpoint", [0.5, 0.625, 0.0]),
         "loss": (("split", "alpha", "beta"), [[[1.0, 3.0]], [[0.0, 9.0]]]), "loss_error": ("split", [0.25, 4.0]),
     }  # fmt: skip
-    write_result(folder / "pca" / "plane.nc", xr.Dataset(plane, {"split": ["train", "test"]}))
+    write(store, run, "trajectory_plane", xr.Dataset(plane, {"split": ["train", "test"]}))
+
+
+def write(store: Store, run: Run, probe: str, result: xr.Dataset) -> None:
+    write_result(store.result_file(run, probe), result)
 
 
 def curve(alpha: list[float], **losses: list[float]) -> xr.Dataset:
@@ -79,12 +93,14 @@ def curve(alpha: list[float], **losses: list[float]) -> xr.Dataset:
 def connect(store: Store, run: Run, barriers: dict[tuple[int, int, bool], float]) -> None:
     pairs = [
         {
-            "pair": f"seed={a}_to_seed={b}", "seeds": [a, b], "aligned": aligned, "distance": 1.0,
+            "pair": f"seed={a}_to_seed={b}", "seeds": [a, b], "optimizers": [run.optimizer] * 2,
+            "aligned": aligned, "distance": 1.0,
             "train_barrier": value, "test_barrier": value + 1, "train_excess": 2 * value, "test_excess": 3 * value,
         }
         for (a, b, aligned), value in barriers.items()
     ]  # fmt: skip
-    write_json(store.barriers_file(run), {"definitions": {}, "pairs": pairs})
+    file = store.pairs_file(run, "linear_connectivity", between="seed")
+    write_json(file, {"definitions": {}, "pairs": pairs})
 
 
 def read(store: Store, name: str) -> pd.DataFrame:
@@ -103,13 +119,15 @@ def test_runs_have_their_names_metrics_and_measures_in_order(tmp_path):
     ]
     assert table.test_loss.tolist() == [*range(10, 16), *range(26, 32)]
     row = table.loc[4, GEOMETRY].to_dict()
-    assert math.isnan(row.pop("trace_error"))
-    assert row.pop("hessian_converged")
+    assert math.isnan(row.pop("spectrum_trace_error"))
+    assert row.pop("spectrum_converged")
     assert row == {
-        "top_eigenvalue": 5.5, "smallest_eigenvalue": -0.25, "trace": 9.0, "sharpness": 0.75, "sharpness_mean": -0.5,
-        "interpolation_bump": pytest.approx(0.02), "interpolation_monotone": True,  # 0.02 of a range of 3.02
-        "slice_width": pytest.approx(0.5 + 0.25), "explained_variance": 0.875, "off_plane": 0.625,
-        "surface_error": 0.125,
+        "spectrum_top_eigenvalue": 5.5, "spectrum_smallest_eigenvalue": -0.25, "spectrum_trace": 9.0,
+        "epsilon_sharpness_maximum": 0.75, "epsilon_sharpness_mean": -0.5,
+        "interpolate_rise": pytest.approx(0.02), "interpolate_monotone": True,  # 0.02 of a range of 3.02
+        "random_line_width": pytest.approx(0.5 + 0.25),
+        "trajectory_plane_explained_variance": 0.875, "trajectory_plane_off_plane": 0.625,
+        "trajectory_plane_error": 0.125,
     }  # fmt: skip
     assert table.drop(index=4)[GEOMETRY].isna().all(axis=None)
 
@@ -119,20 +137,21 @@ def test_a_rise_beyond_one_percent_is_not_monotone_and_nan_is_neither(tmp_path):
     runs = train_all(store)
     for run, middle in zip(runs, (4.05, np.nan), strict=False):
         path = curve([0.0, 0.5, 1.0], train=[4.0, middle, 1.0], test=[0.0, 0.0, 0.0])
-        write_result(store.run_folder(run) / "interpolation" / "interpolation.nc", path)
+        write(store, run, "interpolate", path)
     table = run_table(store)
-    assert not table.interpolation_monotone[0]
-    assert table.interpolation_monotone[1] is pd.NA
-    assert math.isnan(table.interpolation_bump[1])
+    assert not table.interpolate_monotone[0]
+    assert table.interpolate_monotone[1] is pd.NA
+    assert math.isnan(table.interpolate_rise[1])
 
 
 @pytest.mark.parametrize(
     ("file", "content"),
     [
-        ("hessian/spectrum.json", {"train": {"eigenvalues": []}}),
-        ("hessian/spectrum.json", {"train": {"eigenvalues": [1.0]}}),
-        ("sharpness/sharpness.json", {}),
-        ("sharpness/sharpness.json", []),
+        ("hessian/spectrum.json", {**WHOLE, "train": {"eigenvalues": []}}),
+        ("hessian/spectrum.json", {**WHOLE, "train": {"eigenvalues": [1.0]}}),
+        ("hessian/spectrum.json", {**WHOLE, "test": {"eigenvalues": [1.0]}}),
+        ("sharpness/epsilon_sharpness.json", {}),
+        ("sharpness/epsilon_sharpness.json", []),
         ("metrics.json", {"status": "trained"}),
     ],
 )
@@ -144,11 +163,20 @@ def test_a_file_without_its_numbers_is_named_in_one_line(tmp_path, file, content
         run_table(store)
 
 
+@pytest.mark.parametrize("eigenvalues", [[], [1.0]])
+def test_a_file_that_is_no_result_is_named_in_one_line(tmp_path, eigenvalues):
+    store = make_store(tmp_path)
+    file = store.result_file(train_all(store)[0], "spectrum")
+    write_json(file, {"train": {"eigenvalues": eigenvalues}})
+    with pytest.raises(InputError, match=r"^.*/hessian/spectrum.json is damaged \('dims'\): delete .*$"):
+        run_table(store)
+
+
 def test_probes_not_asked_for_have_no_columns(tmp_path):
-    store = make_store(tmp_path, probes={"run": ["sharpness"]})
+    store = make_store(tmp_path, probes={"run": ["epsilon_sharpness"]})
     train_all(store)
     tables = write_tables(store)
-    assert list(tables["runs"])[10:] == ["sharpness", "sharpness_mean"]
+    assert list(tables["runs"])[10:] == ["epsilon_sharpness_maximum", "epsilon_sharpness_mean"]
     assert tables["connectivity"].empty
     assert (tmp_path / "tables" / "connectivity.csv").read_text().startswith("dataset,architecture")
 

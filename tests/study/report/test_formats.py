@@ -27,6 +27,7 @@ from lossatlas.document.markdown import escape, write_markdown
 from lossatlas.document.pdf import Images, write_pdf, write_typst
 from lossatlas.study.analysis.tables import write_tables
 from lossatlas.study.report.content import build_report
+from lossatlas.study.report.material import Material
 from lossatlas.study.report.write import write_report
 from lossatlas.study.store import Store
 from tests.study.analysis.test_tables import make_store, train_all
@@ -92,7 +93,7 @@ def test_code_survives_backticks():
 def test_markdown_tables_parse_back_to_the_numbers(finished, tmp_path):
     copied = Store(shutil.copytree(finished.root, tmp_path / "store"), finished.study)
     tables = write_tables(copied)
-    page = write_markdown(build_report(copied, tables))
+    page = write_markdown(build_report(Material(copied, tables)))
     (runs,) = [table for table in tables_in(page) if "Train loss" in table[0] and "Penalty" not in table[0]]
     for cells, row in zip(runs, tables["runs"].to_dict("records"), strict=True):
         assert cells["Architecture"] == row["architecture"]

@@ -28,6 +28,7 @@ from lossatlas.document.blocks import (
 from lossatlas.numbers import interval_text, loss_text
 from lossatlas.study.analysis.tables import write_tables
 from lossatlas.study.report.content import build_report
+from lossatlas.study.report.material import Material
 from lossatlas.study.store import Store, open_store
 from tests.study.analysis.test_tables import connect, make_store, measure, train, train_all
 
@@ -35,6 +36,7 @@ LABELS = [
     "overview", "setup", "performance", "landscapes", "hessian", "sharpness", "connectivity", "architectures",
     "optimizers", "regularization", "conclusions", "limits", "references", "appendix-runs", "appendix-depth",
     "appendix-width", "appendix-activation", "appendix-optimizer", "appendix-connectivity", "appendix-regularization",
+    "appendix-measures",
 ]  # fmt: skip
 
 
@@ -61,7 +63,7 @@ def table(document: Document, label: str) -> Table:
 
 
 def report(store: Store) -> Document:
-    return build_report(store, write_tables(store))
+    return build_report(Material(store, write_tables(store)))
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +148,16 @@ def test_appendix_g_shows_every_configuration_small(whole, copied):
     assert all((copied.root / image).is_file() for some in images for image in some)
 
 
+def test_the_last_appendix_has_every_measure_of_every_probe(whole, copied):
+    (every,) = (section for section in whole.sections if section.label == "appendix-measures")
+    probes = copied.study.probes.of("model", "trajectory")
+    assert [section.label for section in every.sections] == [
+        f"measures-{probe.name}" for probe in probes if probe.columns
+    ]
+    said = words(Document("", "", (every,)))
+    assert all(column.words in said for probe in probes for column in probe.columns.values())
+
+
 def test_limits_say_what_is_confounded_and_how_sure_intervals_are(store):
     said = words(report(store))
     assert "At most 3 seeds for each configuration. With at most 3 seeds" in said
@@ -164,7 +176,7 @@ def test_confounded_levels_are_not_called_effects(store):
 
 
 def test_without_hessian_sharpness_and_connectivity_their_sections_are_left_out(tmp_path):
-    store = make_store(tmp_path, probes={"run": ["interpolation"]})
+    store = make_store(tmp_path, probes={"run": ["interpolate"]})
     train_all(store)
     labels = [section.label for section in report(store).sections]
     assert not {"hessian", "sharpness", "connectivity"} & set(labels)
@@ -194,7 +206,7 @@ def test_networks_of_the_regularization_study_count_too(tmp_path):
 
 def test_a_study_without_any_result_or_any_table_has_a_report(tmp_path):
     store = make_store(tmp_path)
-    for document in (report(store), build_report(store, {})):
+    for document in (report(store), build_report(Material(store, {}))):
         assert {"overview", "setup", "limits", "appendix-runs"} <= set(names(document))
         assert "No run has been trained yet." in words(document)
 
@@ -203,7 +215,7 @@ def test_barriers_that_are_not_finite_are_shown(store):
     connect(store, next(store.study.runs()), {(0, 1, False): 0.25, (0, 2, False): 0.5, (1, 2, False): 0.5})
     tables = write_tables(store)
     infinite = {"mean_test_barrier": math.inf, "mean_test_barrier_low": math.nan, "mean_test_barrier_high": math.nan}
-    document = build_report(store, {**tables, "connectivity": tables["connectivity"].assign(**infinite)})
+    document = build_report(Material(store, {**tables, "connectivity": tables["connectivity"].assign(**infinite)}))
     assert "inf [–]" in [cell.text for row in table(document, "barriers").rows for cell in row]
 
 
@@ -214,7 +226,7 @@ def test_findings_come_with_evidence_and_verdict(store):
         ["absent", "Width", "No data.", "This study has none.", math.nan, math.nan, math.nan, 0, "", "undecided"],
     ]
     tables = {**write_tables(store), "findings": pd.DataFrame(rows, columns=columns)}
-    document = build_report(store, tables)
+    document = build_report(Material(store, tables))
     cells = [cell.text for row in table(document, "key-findings").rows for cell in row]
     assert cells == ["Optimizer", "SGD is sharper.", "Ratio 2.0 [1.5, 2.5]", "supported"]
     assert "1 are supported, 0 contradicted and 0 undecided. 1 more statement would need" in words(document)
@@ -228,7 +240,7 @@ def test_conclusions_count_by_axis_and_say_again_only_what_is_not_supported(stor
         for axis, verdict in (("Width", "supported"), ("Width", "undecided"), ("Depth", "contradicted"))
     ]
     tables = {**write_tables(store), "findings": pd.DataFrame(rows, columns=columns)}
-    (section,) = (part for part in build_report(store, tables).sections if part.label == "conclusions")
+    (section,) = (part for part in build_report(Material(store, tables)).sections if part.label == "conclusions")
     axes, contradicted, undecided, _ = (block.items for block in section.blocks if isinstance(block, Items))
     assert axes == (
         ("Width: of 2 statements 1 are supported, 0 contradicted and 1 undecided",),
@@ -243,10 +255,10 @@ def test_correlations_over_all_runs_and_among_like_ones_stand_side_by_side(tmp_p
     for run in train_all(store):
         measure(store, run)
     scopes = ("all", "moons", "within data sets", "within data sets and optimizers")
-    rows = [["sharpness", "test_loss", scope, 9, tau / 4, 0.0, 1.0] for tau, scope in enumerate(scopes)]
+    rows = [["epsilon_sharpness_maximum", "test_loss", scope, 9, tau / 4, 0.0, 1.0] for tau, scope in enumerate(scopes)]
     columns = ["measure", "outcome", "scope", "n", "tau", "low", "high"]
     tables = {**write_tables(store), "correlations": pd.DataFrame(rows, columns=columns)}
-    shown = table(build_report(store, tables), "correlations-table")
+    shown = table(build_report(Material(store, tables)), "correlations-table")
     assert shown.headings[3:] == ("All", "Within data sets", "Within data sets and optimizers")
     assert [[cell.value for cell in row[3:]] for row in shown.rows] == [[0.0, 0.5, 0.75]]
 
@@ -260,7 +272,7 @@ def test_contrasts_name_their_factor_and_every_table_has_the_same_factors(tmp_pa
         connect(store, run, {(0, 1, False): 0.25, (0, 2, False): 0.5, (1, 2, False): 0.5})
     document = report(store)
     assert "The test loss is higher with depth 2 than with depth 1: " in words(document)
-    for label in ("barrier-contrasts", "hessian-trace", "sharpness-sharpness"):
+    for label in ("barrier-contrasts", "spectrum-trace-contrasts", "epsilon-sharpness-maximum-contrasts"):
         assert [row[0].text for row in table(document, label).rows] == ["depth"]
     assert "n = 3 pairs; mean test accuracy 0.0" in words(document)
 

@@ -8,13 +8,14 @@ import pytest
 
 from lossatlas.files import write_json
 from lossatlas.study.analysis.tables import write_tables
+from lossatlas.study.report.material import Material
 from lossatlas.study.report.summary import write_pages
 from lossatlas.study.store import Store
 from tests.study.analysis.test_tables import connect, make_store, train, train_all
 
 
 def pages(store: Store) -> dict[str, str]:
-    return {path.stem: path.read_text() for path in write_pages(store, write_tables(store))}
+    return {path.stem: path.read_text() for path in write_pages(Material(store, write_tables(store)))}
 
 
 def tables_in(page: str) -> list[list[dict[str, str]]]:
@@ -99,15 +100,16 @@ def test_diverged_untrained_and_failed_runs_are_listed(store):
     runs = list(store.study.runs())
     train(store, runs[2], math.nan, status="diverged")
     (store.run_folder(runs[7]) / "metrics.json").unlink()
-    write_json(store.run_folder(runs[1]) / "failures.json", {"hessian": "ValueError: a `thing`\nbroke"})
-    write_json(store.barriers_file(runs[3]).parent / "failures.json", {"connectivity": "RuntimeError: no"})
+    write_json(store.run_folder(runs[1]) / "failures.json", {"spectrum": "ValueError: a `thing`\nbroke"})
+    pairs = store.pairs_file(runs[3], "linear_connectivity", between="seed").parent
+    write_json(pairs / "failures.json", {"linear_connectivity": "RuntimeError: no"})
     written = pages(store)
     summary = written["summary"]
     assert (
         "12 runs in 4 configurations: 11 trained, of which 1 diverged; 1 not trained; 2 recorded failures." in summary
     )
-    assert f"- diverged: {runs[2]}\n- not trained: {runs[7]}\n- failed: hessian in [" in summary
-    assert "`ValueError: a 'thing' broke`\n- failed: connectivity in [" in summary
+    assert f"- diverged: {runs[2]}\n- not trained: {runs[7]}\n- failed: spectrum in [" in summary
+    assert "`ValueError: a 'thing' broke`\n- failed: linear\\_connectivity in [" in summary
     assert "1 run diverged and is left out of the means" in written["depth_study"]
     assert tables_in(summary)[-1][0]["Diverged"] == "1"
 
@@ -159,17 +161,20 @@ def test_connectivity_page_pairs_aligned_with_as_trained(store):
 
 def test_links_lead_to_what_is_there(store):
     runs = list(store.study.runs())
-    connectivity = store.configuration_figure_folder(runs[0]) / "connectivity" / "seed=0_to_seed=1"
-    for file in (store.figure_folder(runs[1]) / "pca" / "plane_contour.png", connectivity / "connectivity_loss.png"):
+    contour = store.figure_file(runs[1], "trajectory_plane", "contour")
+    for file in (contour, store.pair_figure_file(runs[0], runs[1], "linear_connectivity", "loss")):
         file.parent.mkdir(parents=True)
         file.touch()
     written = pages(store)
     links = {name: re.findall(r"\]\(([^)]+)\)", page) for name, page in written.items()}
     assert all((store.root / target).exists() for targets in links.values() for target in targets)
-    assert any(target.endswith("pca/plane_contour.png") for target in links["depth_study"])
-    assert any(target.endswith("connectivity_loss.png") for target in links["connectivity_study"])
+    assert any(target.endswith("pca/trajectory_plane_contour.png") for target in links["depth_study"])
+    assert any(
+        target.endswith("connectivity/seed=0_to_seed=1/linear_connectivity_loss.png")
+        for target in links["connectivity_study"]
+    )
     assert (
-        "- depth 1 (moons · 1x50 · relu · adam · weight decay 0.0001 · seed 1): [plane contour]("
+        "- depth 1 (moons · 1x50 · relu · adam · weight decay 0.0001 · seed 1): [trajectory plane contour]("
         in (written["depth_study"])
     )
 

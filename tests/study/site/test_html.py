@@ -26,9 +26,11 @@ from lossatlas.document.blocks import (
 from lossatlas.figures import interactive
 from lossatlas.results.storage import read_result, write_result
 from lossatlas.study.analysis.tables import write_tables
+from lossatlas.study.records import Records
 from lossatlas.study.report.content import build_report
+from lossatlas.study.report.material import Material
 from lossatlas.study.site import write as html
-from lossatlas.study.site.site import PLANES, Site, slug
+from lossatlas.study.site.site import Site, slug
 from lossatlas.study.store import Store, open_store
 from tests.study.tiny import contents
 
@@ -81,15 +83,16 @@ def every_block(store: Store) -> Document:
     run = next(iter(store.study.runs()))
     folder = store.run_folder(run).relative_to(store.root).as_posix()
     figures = store.figure_folder(run).relative_to(store.root).as_posix()
+    surface = f"{figures}/pca/trajectory_plane_surface.png"
     table = Table(
         "table-one", (NASTY,), ("Name", "Number <n>", "Picture"), (False, True, False),
         (
-            (Cell("run", target=folder), Cell("1.5", 1.5), Cell("small", image=f"{figures}/pca/plane_surface.png")),
+            (Cell("run", target=folder), Cell("1.5", 1.5), Cell("small", image=surface)),
             (Cell(NASTY), Cell("–", float("nan")), Cell("none")),
         ),
     )  # fmt: skip
-    turning = Figure("figure-one", (NASTY,), f"{figures}/pca/plane_surface.png", folder)
-    flat = Figure("figure-two", ("flat",), f"{figures}/interpolation/interpolation_loss.png", folder)
+    turning = Figure("figure-one", (NASTY,), surface, folder)
+    flat = Figure("figure-two", ("flat",), f"{figures}/interpolation/interpolate_loss.png", folder)
     text = (
         NASTY,
         Strong(NASTY),
@@ -117,7 +120,7 @@ def store(finished, tmp_path_factory) -> Store:
 
 @pytest.fixture(scope="module")
 def pages(store) -> dict[str, Page]:
-    written = html.write_html(every_block(store), store, write_tables(store))
+    written = html.write_html(every_block(store), Records(store), write_tables(store))
     assert all(file.is_file() for file in written)
     return {file.relative_to(store.root).as_posix(): Page(file) for file in written if file.suffix == ".html"}
 
@@ -145,8 +148,8 @@ def test_the_whole_report_of_a_study(finished, tmp_path):
     shutil.copytree(finished.root, tmp_path / "store")
     store = open_store(tmp_path / "store")
     tables = write_tables(store)
-    document = build_report(store, tables)
-    written = html.write_html(document, store, tables)
+    document = build_report(Material(store, tables))
+    written = html.write_html(document, Records(store), tables)
     check_links(
         store.root,
         {file.relative_to(store.root).as_posix(): Page(file) for file in written if file.suffix == ".html"},
@@ -196,7 +199,7 @@ def test_only_pictures_of_surfaces_turn(store, pages):
     run = next(iter(store.study.runs()))
     figures = [found for tag, found in pages["report.html"].attributes if tag == "figure" and "data-plane" in found]
     assert [(found["id"], found["data-run"], found["data-plane"]) for found in figures] == [
-        ("figure-one", slug(run), "pca")
+        ("figure-one", slug(run), "trajectory_plane")
     ]
 
 
@@ -204,19 +207,20 @@ def test_surfaces_say_what_the_results_say_and_gaps_stay_gaps(store, tmp_path):
     run = next(iter(store.study.runs()))
     lonely = Store(tmp_path, store.study)
     shutil.copytree(store.run_folder(run), lonely.run_folder(run))
-    file = lonely.run_folder(run) / PLANES["slice"]
+    shutil.copytree(store.figure_folder(run), lonely.figure_folder(run))
+    file = lonely.result_file(run, "random_plane")
     result = read_result(file)
     result.loss.values[0, 1, 2] = np.nan
     result.loss.values[0, 3, 0] = np.inf
     write_result(file, result)
-    html.write_html(Document("t", ""), lonely, {})
+    html.write_html(Document("t", ""), Records(lonely), {})
     text = (tmp_path / "assets" / "planes" / f"{slug(run)}.js").read_text()
     assert text.startswith(f'lossatlas.receive("{slug(run)}", ')
     data = json.loads(text[text.index("{") : text.rindex("}") + 1])
-    train = np.array(data["slice"]["values"]["train"], dtype=float)  # (beta, alpha)
+    train = np.array(data["random_plane"]["values"]["train"], dtype=float)  # (beta, alpha)
     wanted = result.loss.sel(split="train").values.T
-    assert data["slice"]["values"]["train"][2][1] is None
-    assert data["slice"]["values"]["train"][0][3] is None
+    assert data["random_plane"]["values"]["train"][2][1] is None
+    assert data["random_plane"]["values"]["train"][0][3] is None
     np.testing.assert_allclose(train[np.isfinite(wanted)], wanted[np.isfinite(wanted)], rtol=5e-5)
     assert np.isnan(train).sum() == 2
 
@@ -227,7 +231,7 @@ def test_a_run_that_is_not_trained_or_diverged_says_so(store, tmp_path):
     shutil.copytree(store.run_folder(runs[0]), fresh.run_folder(runs[0]))
     metrics = fresh.run_folder(runs[0]) / "metrics.json"
     metrics.write_text(metrics.read_text().replace('"trained"', '"diverged"'))
-    html.write_html(Document("t", ""), fresh, {})
+    html.write_html(Document("t", ""), Records(fresh), {})
     pages = [Page(tmp_path / "assets" / "runs" / f"{slug(run)}.html") for run in runs[:2]]
     assert "diverged" in pages[0].said
     assert "has not been trained" in pages[1].said
@@ -238,7 +242,7 @@ def test_the_same_store_gives_the_same_bytes(finished, tmp_path):
     for name in "ab":
         shutil.copytree(finished.root, tmp_path / name)
         store = open_store(tmp_path / name)
-        html.write_html(every_block(store), store, write_tables(store))
+        html.write_html(every_block(store), Records(store), write_tables(store))
         found.append(contents(store.root))
     assert found[0] == found[1]
 
@@ -250,7 +254,7 @@ def test_runs_are_named_by_what_sets_them_apart(store):
 
 def test_a_notebook_shows_one_split_with_the_path_on_its_plane(store):
     run = next(iter(store.study.runs()))
-    plane = read_result(store.run_folder(run) / PLANES["pca"])
+    plane = read_result(store.result_file(run, "trajectory_plane"))
     drawn, path, start, end = interactive.surface(plane, split="test").data
     one = plane.sel(split="test")
     np.testing.assert_allclose(np.array(drawn.customdata, float), one.loss.values.T, rtol=1e-15)

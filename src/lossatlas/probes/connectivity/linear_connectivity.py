@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
+from lossatlas.numbers import listed, loss_text
 from lossatlas.parameters.curves import Segment
+from lossatlas.probes.probe import Column, Cost, Probe, Settings, Told, at_least
 from lossatlas.probes.sampling import Losses, sample
-from lossatlas.results.variables import UNITS
+from lossatlas.probes.telling import table
+from lossatlas.splits import splits
+
+VARIABLES = {
+    "barrier": {"long_name": "maximum on the path minus the larger end loss", "units": "criterion"},
+    "barrier_resolution": {"long_name": "what the last refinement added to the barrier", "units": "criterion"},
+    "excess": {"long_name": "maximum above the line between the end losses", "units": "criterion"},
+}
+
+
+@dataclass(frozen=True)
+class LinearConnectivitySettings(Settings):
+    """The straight path between two solutions."""
+
+    steps: Annotated[int, at_least(3)] = 25
+    """Even points on the path, both ends included."""
+    refinements: Annotated[int, at_least(0)] = 2
+    """How often it is measured anew around its peaks."""
+
 
 REFINED = 4  # new points in each of the two intervals beside a peak
 
@@ -19,11 +42,23 @@ def linear_connectivity(
 ) -> xr.Dataset:
     """Loss and metrics on the straight path between two solutions, and the height of its barrier.
 
-    `barrier` is the maximum on the path minus the larger end loss; `excess` the maximum of what lies above the
-    line between the end losses (Entezari et al. 2022). Both are 0 at least, since the ends are on the path. The
-    path is measured at `steps` even values of α in [0, 1] (25: Ainsworth et al. 2023), then anew around every peak
-    `refinements` times, so alpha is uneven. `barrier_resolution` is what the last refinement added to the barrier, NaN
-    without one.
+    `barrier` is the maximum on the path minus the larger end loss; `excess` the maximum of what lies above the line
+    between the end losses (Entezari et al. 2022). Both are 0 at least, since the ends are on the path. Costs `steps`
+    evaluations of each loss, and for each refinement 8 at most for every peak.
+
+    Args:
+        losses: one `Loss`, or a mapping of them by split.
+        start: `(P,)`, the solution at α = 0.
+        end: `(P,)`, the solution at α = 1.
+        steps: even values of α in [0, 1], at least three (25: Ainsworth et al. 2023).
+        refinements: how often the path is measured anew around every peak, so that alpha is uneven.
+
+    Returns:
+        loss and metrics `(alpha,)`; barrier, excess, and barrier_resolution, which is what the last refinement added to
+        the barrier, NaN without one. All in units of the criterion.
+
+    Raises:
+        ValueError: fewer than three steps, or ends that do not come from one architecture.
     """
     if steps < 3:
         raise ValueError(f"steps is {steps}: wanted at least 3, for the ends and one point between")
@@ -37,9 +72,9 @@ def linear_connectivity(
                 "alpha"
             )
     return result.assign(
-        barrier=_barrier(result).assign_attrs(UNITS["barrier"]),
-        excess=_above_line(result).max("alpha", skipna=False).assign_attrs(UNITS["excess"]),
-        barrier_resolution=(_barrier(result) - before).assign_attrs(UNITS["barrier_resolution"]),
+        barrier=_barrier(result).assign_attrs(VARIABLES["barrier"]),
+        excess=_above_line(result).max("alpha", skipna=False).assign_attrs(VARIABLES["excess"]),
+        barrier_resolution=(_barrier(result) - before).assign_attrs(VARIABLES["barrier_resolution"]),
     ).assign_attrs(probe="linear_connectivity", evaluations=result.sizes["alpha"])
 
 
@@ -67,3 +102,40 @@ def _around_peaks(result: xr.Dataset) -> np.ndarray:
                 if a >= 0 and b < len(alpha):
                     fresh.append(np.linspace(alpha[a], alpha[b], REFINED + 2)[1:-1])
     return np.unique(np.concatenate(fresh))
+
+
+def _tell(result: xr.Dataset, other: str) -> Told:
+    lines = [
+        (split, *(loss_text(float(part[what])) for what in ("barrier", "barrier_resolution", "excess")))
+        for split, part in splits(result).items()
+    ]
+    barriers = listed([f"{line[1]} ({line[0]})" for line in lines])
+    caption = f"Path to {other}. Resolution: what the last refinement added."
+    headings = ("Data", "Barrier", "Resolution", "Above the line between the ends")
+    return Told(f"The straight path to {other} has a barrier of {barriers}.", tables=(table(caption, headings, lines),))
+
+
+PROBE = Probe(
+    linear_connectivity,
+    LinearConnectivitySettings,
+    of="pair",
+    title="between solutions",
+    meaning=(
+        "Loss on the straight line to another solution. The barrier is the maximum on the path minus the larger end "
+        "loss."
+    ),
+    misleads=(
+        "Solutions with a barrier may be joined by a curved path (Garipov et al. 2018; Draxler et al. 2018), or by a "
+        "straight one once their neurons are put in the same order (Entezari et al. 2022; Ainsworth et al. 2023)."
+    ),
+    variables=VARIABLES,
+    cost=lambda subject, settings: Cost(evaluations=settings.steps + 4 * REFINED * settings.refinements),
+    tell=_tell,
+    columns={
+        "barrier": Column("Barrier", lambda path: float(path.barrier)),
+        "excess": Column("Excess", lambda path: float(path.excess)),
+        "barrier_resolution": Column("Resolution of the barrier", lambda path: float(path.barrier_resolution)),
+    },
+    folder="connectivity",
+    standard=True,
+)

@@ -1,22 +1,56 @@
-"""How are the Hessian's eigenvalues distributed? The spectral density, its bulk and its outliers."""
+"""How are the eigenvalues of the Hessian or a matrix like it distributed? The density, its bulk and its outliers."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import torch
 import xarray as xr
 from torch import Tensor
 
-from lossatlas.numerics.lanczos import extremal_eigenpairs
+from lossatlas.numbers import percent_text, with_error
+from lossatlas.numerics.lanczos import Product, extremal_eigenpairs
 from lossatlas.numerics.quadrature import Density, Quadrature, Scale, broaden, quadrature
-from lossatlas.numerics.spectrum import Ends, dense_ends
-from lossatlas.operators.hessian import MIXED_TOL, Hessian
+from lossatlas.numerics.spectrum import ExtremalSpectrum, dense_spectrum
+from lossatlas.operators.matrices import MIXED_TOL, Matrix, curvature_product, named_after
+from lossatlas.probes.probe import POSITIVE, PRODUCTS_PER_PAIR, Cost, Probe, Settings, Subject, Told, at_least
 from lossatlas.probes.sampling import Losses, by_split, join_splits
 from lossatlas.random_streams import check_generator
 from lossatlas.results.variables import UNITS
+from lossatlas.splits import splits
+
+VARIABLES = {
+    "position": {"long_name": "eigenvalue λ of the Hessian", "units": "criterion / parameter²"},
+    "axis": {"long_name": "axis of the density", "units": "1 (log) or criterion / parameter² (linear)"},
+    "density": {"long_name": "spectral density", "units": "1 / unit of the axis"},
+    "density_error": {"long_name": "standard error of the spectral density", "units": "1 / unit of the axis"},
+    "negative": {"long_name": "share of eigenvalues below −max|λ| / 1000", "units": "1"},
+    "negative_error": {"long_name": "standard error of the share below −max|λ| / 1000", "units": "1"},
+    "mean": {"long_name": "mean eigenvalue of the Hessian", "units": "criterion / parameter²"},
+    "mean_error": {"long_name": "standard error of the mean eigenvalue", "units": "criterion / parameter²"},
+    "sigma": {"long_name": "standard deviation of the broadening", "units": "unit of the axis"},
+}
+
+KNOWN = {**UNITS, **VARIABLES}
+
+
+@dataclass(frozen=True)
+class SpectralDensitySettings(Settings):
+    """The density of all eigenvalues."""
+
+    draws: Annotated[int, at_least(2)] = 5
+    """Random vectors from which the density is averaged."""
+    steps: Annotated[int, at_least(2)] = 80
+    """Lanczos steps of each."""
+    k: Annotated[int, at_least(0)] = 10
+    """Largest eigenvalues that are found one by one; fewer of a model that has not so many parameters."""
+    tol: Annotated[float, POSITIVE] = 1e-3
+    """Residual of these, relative to the largest."""
+    matrix: Matrix = "hessian"
+    """Whose eigenvalues: the Hessian's, the Gauss-Newton matrix's, or the empirical Fisher's."""
+
 
 RESOLVED = 1e-3  # of the largest |λ|: nearer to zero one node stands for many eigenvalues, of either sign
 
@@ -26,6 +60,7 @@ def spectral_density(
     theta: Tensor,
     *,
     generator: torch.Generator,
+    matrix: Matrix = "hessian",
     draws: int = 5,
     steps: int = 80,  # on trained networks twice the steps lower the error more than twice the draws do
     k: int = 10,
@@ -36,25 +71,37 @@ def spectral_density(
 ) -> xr.Dataset:
     """The density of the Hessian's eigenvalues, by stochastic Lanczos quadrature, with its standard error.
 
-    The k largest eigenvalues and the smallest are found first (`krylov.extremal_eigenpairs`, `tol`) and taken out of
-    the draws, each a mass of 1 / P; the rest comes from `draws` random vectors with `steps` Lanczos steps each
-    (`density.quadrature`; k = 0 leaves everything to them). Every eigenvalue is broadened by a Gaussian whose standard
-    deviation is `width` times the range, on the axis of `scale`: "log" is asinh(λ / 2ε) / ln 10 with ε = 1e-4 of the
-    largest |λ|, per decade of |λ| and through zero; "linear" is λ itself. Total mass is 1.
+    The k largest eigenvalues and the smallest are found first (`extremal_eigenpairs`) and taken out of the
+    draws, each a mass of 1 / P; the rest comes from `draws` random vectors with `steps` Lanczos steps each
+    (`quadrature`). Every eigenvalue is broadened by a Gaussian. Total mass is 1.
 
-    Costs `draws` · `steps` Hessian-vector products and those of the outliers; by default in the loss's own precision,
+    Costs `draws` · `steps` products with a vector and those of the outliers; by default in the loss's own precision,
     whose rounding is far below the sampling error. A module with no more than `draws` · `steps` parameters has its
-    whole Hessian computed instead, by one product per parameter: its errors are then 0.
+    whole matrix computed instead, by one product per parameter: its errors are then 0.
 
     The error is that of sampling; what `steps` cannot resolve of the bulk shows as bumps, wherever σ is narrower, and
     with few steps as some of `negative` where there is none: the outermost nodes may lie a little outside the spectrum.
+
+    Args:
+        losses: one loss, or several by split.
+        theta: the point, `(P,)`.
+        generator: of the draws, and of the search for outliers.
+        matrix: "hessian", "gauss-newton" or "fisher", the empirical Fisher matrix, as for `spectrum`.
+        draws: random vectors.
+        steps: Lanczos steps of each, and so the nodes of its quadrature.
+        k: how many of the largest eigenvalues are found one by one; 0 leaves them, and the smallest, to the draws.
+        tol: largest residual of these, over the largest |λ|.
+        scale: axis: "log" is asinh(λ / 2ε) / ln 10 with ε = 1e-4 of the largest |λ|, per decade of |λ| and through
+            zero; "linear" is λ itself.
+        width: standard deviation of the broadening, over the range on that axis.
+        dtype: precision of the products; None is the loss's own.
 
     Returns:
         density, density_error over the axis, `(grid,)`, and position, the eigenvalue there; eigenvalues, residuals
         `(eigenvalue,)`, smallest, smallest_residual, converged, the outliers (none of them for k = 0); negative, the
         share of eigenvalues below -1e-3 of the largest |λ|, with negative_error; trace with trace_error; mean, the
         trace divided by P, with mean_error; sigma, products; all with a leading `split` for several losses, the grid
-        of each its own.
+        of each its own. The attribute `matrix` says which it was.
     """
     parts = {}
     check_generator(generator)
@@ -64,7 +111,7 @@ def spectral_density(
         if k < 0 or k + bool(k) > size:
             raise ValueError(f"k is {k}: a module of {size} parameters has room for 0 to {size - 1}")
         own = torch.Generator().manual_seed(seed)
-        product = Hessian(loss if dtype in (None, loss.dtype) else loss.to(dtype), theta)
+        product = curvature_product(matrix, loss if dtype in (None, loss.dtype) else loss.to(dtype), theta)
         if size <= draws * steps:
             found, ends = _whole(product, size, k, theta.device)
         else:
@@ -73,21 +120,21 @@ def spectral_density(
         density = broaden(found, scale=scale, width=width)
         attrs = {"probe": "spectral_density", "scale": scale, "width": width, "draws": draws, "k": k}
         parts[split] = _labelled(found, density, ends, attrs | loss.attrs)
-    return join_splits(parts)
+    return named_after(join_splits(parts), matrix)
 
 
-def _whole(product: Hessian, size: int, k: int, device: torch.device) -> tuple[Quadrature, Ends]:
+def _whole(product: Product, size: int, k: int, device: torch.device) -> tuple[Quadrature, ExtremalSpectrum]:
     """The spectrum itself, where it takes no more products than the draws would."""
-    ends = dense_ends(product, size, k=size, device=device)
+    ends = dense_spectrum(product, size, k=size, device=device)
     weights = torch.full((2, size), 1 / size, dtype=torch.float64)
     found = Quadrature(ends.largest.expand(2, -1), weights, size)
     return found, replace(ends, largest=ends.largest[:k], residuals=ends.residuals[:k])
 
 
 def _sampled(
-    product: Hessian, size: int, k: int, draws: int, steps: int, tol: float, generator: torch.Generator,
+    product: Product, size: int, k: int, draws: int, steps: int, tol: float, generator: torch.Generator,
     dtype: torch.dtype, device: torch.device,
-) -> tuple[Quadrature, Ends]:  # fmt: skip
+) -> tuple[Quadrature, ExtremalSpectrum]:  # fmt: skip
     pairs = outliers = None
     if k:
         pairs = extremal_eigenpairs(
@@ -100,7 +147,7 @@ def _sampled(
     )  # fmt: skip
     mean, error = found.mean(found.nodes)
     none = torch.zeros(0, dtype=torch.float64)
-    return found, Ends(
+    return found, ExtremalSpectrum(
         pairs.largest if pairs else none, pairs.largest_residuals if pairs else none,
         float(pairs.smallest[0]) if pairs else math.nan, float(pairs.smallest_residuals[0]) if pairs else math.nan,
         mean * size, error * size, found.products + (pairs.products if pairs else 0), 0,
@@ -108,7 +155,7 @@ def _sampled(
     )  # fmt: skip
 
 
-def _labelled(found: Quadrature, density: Density, ends: Ends, attrs: dict[str, Any]) -> xr.Dataset:
+def _labelled(found: Quadrature, density: Density, ends: ExtremalSpectrum, attrs: dict[str, Any]) -> xr.Dataset:
     mean, mean_error = found.mean(found.nodes)
     negative, negative_error = found.mean((found.nodes < -RESOLVED * found.nodes.abs().max()).double())
     scalars = {
@@ -126,9 +173,47 @@ def _labelled(found: Quadrature, density: Density, ends: Ends, attrs: dict[str, 
         "density_error": density.error,
     }  # fmt: skip
     return xr.Dataset(
-        {name: ("grid", values.numpy(), UNITS[name]) for name, values in curves.items()}
-        | {name: ("eigenvalue", values.numpy(), UNITS[name]) for name, values in pairs.items()}
-        | {name: ((), value, UNITS.get(name, {})) for name, value in scalars.items()},
+        {name: ("grid", values.numpy(), KNOWN[name]) for name, values in curves.items()}
+        | {name: ("eigenvalue", values.numpy(), KNOWN[name]) for name, values in pairs.items()}
+        | {name: ((), value, KNOWN.get(name, {})) for name, value in scalars.items()},
         {"eigenvalue": range(1, len(ends.largest) + 1)} if pairs else {},
         attrs=attrs,
     )
+
+
+def _call(subject: Subject, settings: SpectralDensitySettings, generator: torch.Generator) -> xr.Dataset:
+    knobs = vars(settings) | {"k": min(settings.k, subject.size - 1), "dtype": subject.sampled_dtype}
+    return spectral_density(subject.losses, subject.theta, generator=generator, **knobs)
+
+
+def _cost(subject: Subject, settings: SpectralDensitySettings) -> Cost:
+    pairs = min(settings.k, subject.size - 1) + 1
+    return Cost(products=PRODUCTS_PER_PAIR * pairs + settings.draws * settings.steps)
+
+
+def _tell(result: xr.Dataset, _: str) -> Told:
+    said = []
+    for split, part in splits(result).items():
+        share, error = percent_text(float(part.negative)), percent_text(float(part.negative_error))
+        mean = with_error(float(part["mean"]), float(part.mean_error))
+        said.append(
+            f"{split}: {share} of the eigenvalues lie below −1/1000 of the largest (standard error {error}); "
+            f"their mean is {mean}."
+        )
+    return Told(lines=tuple(said))
+
+
+PROBE = Probe(
+    spectral_density,
+    SpectralDensitySettings,
+    of="model",
+    title="all eigenvalues of the Hessian",
+    meaning=(
+        "How all eigenvalues are distributed, by stochastic Lanczos quadrature, with the largest found one by one."
+    ),
+    misleads="Most lie near zero; what is nearer to it than a thousandth of the largest has no certain sign here.",
+    variables=VARIABLES,
+    cost=_cost,
+    tell=_tell,
+    call=_call,
+)

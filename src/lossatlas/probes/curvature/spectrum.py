@@ -1,17 +1,40 @@
-"""How curved is the loss at a point? Both ends of the Hessian's spectrum, and its trace."""
+"""How curved is the loss at a point? Both ends of the spectrum of the Hessian or a matrix like it, and its trace."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import xarray as xr
 from torch import Tensor
 
 from lossatlas.loss.fidelity import coarsened
-from lossatlas.numerics.spectrum import search_ends
-from lossatlas.operators.hessian import Hessian, pays_in_single
+from lossatlas.numbers import number, with_error
+from lossatlas.numerics.spectrum import extremal_spectrum
+from lossatlas.operators.matrices import Matrix, curvature_product, named_after, pays_in_single
+from lossatlas.probes.probe import POSITIVE, PRODUCTS_PER_PAIR, Column, Cost, Probe, Settings, Subject, Told, at_least
 from lossatlas.probes.sampling import Losses, by_split, join_splits
+from lossatlas.probes.telling import table
 from lossatlas.random_streams import check_generator
 from lossatlas.results.variables import UNITS
+from lossatlas.splits import splits
+
+
+@dataclass(frozen=True)
+class SpectrumSettings(Settings):
+    """The largest eigenvalues, the smallest one, and the trace."""
+
+    k: Annotated[int, at_least(1)] = 10
+    """Largest eigenvalues; fewer of a model that has not so many parameters."""
+    samples: Annotated[int, at_least(2)] = 30
+    """Random vectors of the trace."""
+    tol: Annotated[float, POSITIVE] = 1e-3
+    """Residual of the eigenvalues, relative to the largest."""
+    max_products: Annotated[int, at_least(1)] = 400
+    """Products after which the search ends, converged or not."""
+    matrix: Matrix = "hessian"
+    """Whose eigenvalues: the Hessian's, the Gauss-Newton matrix's, or the empirical Fisher's."""
 
 
 def spectrum(
@@ -19,6 +42,7 @@ def spectrum(
     theta: Tensor,
     *,
     generator: torch.Generator,
+    matrix: Matrix = "hessian",
     k: int = 10,
     samples: int = 30,
     tol: float = 1e-3,
@@ -29,21 +53,37 @@ def spectrum(
     """The k largest eigenvalues of the Hessian, the smallest one, and the trace, each with its error.
 
     Block Lanczos with full re-orthogonalisation on Hessian-vector products by double backpropagation
-    (`krylov.extremal_eigenpairs`); eigenvalues are algebraic (the largest are not those of largest magnitude). They are
+    (`extremal_eigenpairs`); eigenvalues are algebraic (the largest are not those of largest magnitude). They are
     called converged when every residual ‖Hv − λv‖ is at most `tol` times the largest |λ|: each then has an eigenvalue
     within its residual, an isolated one within residual² / gap. Of several that lie closer than `tol` one can be
     missing from the list (docs/howto/spectrum.md has how often). The trace is the sum of the eigenvalues found and an
-    estimate on the rest with `samples` Rademacher vectors (Hutchinson), with its standard error.
+    estimate on the rest with Rademacher vectors (Hutchinson), with its standard error.
 
-    Costs `products` Hessian-vector products, those with the smallest one and the trace included. For a float32 loss of
-    over 1,000 parameters they are done in float32 as far as that goes (`mixed`), the samples of a large network's trace
-    in bfloat16 where the processor has AMX. Products in `dtype` with three mixtures of the vectors found then say how
-    far off those in float32 were, which is part of every residual, and the search goes on in `dtype` if that does not
-    meet `tol`; the trace is checked with one of its samples.
+    Costs `products` products with a vector, those with the smallest one and the trace included. For a float32 loss of
+    over 1,000 parameters they are done in float32 as far as that goes, the samples of a large network's trace in
+    bfloat16 where the processor has AMX. Products in `dtype` with three mixtures of the vectors found then say how far
+    off those in float32 were, which is part of every residual, and the search goes on in `dtype` if that does not meet
+    `tol`; the trace is checked with one of its samples.
+
+    Args:
+        losses: one loss, or several by split.
+        theta: the point, `(P,)`.
+        generator: of the start and of the trace's vectors.
+        matrix: "hessian", or in its place one of two that are positive semi-definite: "gauss-newton", the generalized
+            Gauss-Newton matrix, which is the Fisher information too for cross-entropy and squared errors; "fisher", the
+            empirical Fisher matrix, the mean of gᵀg over the gradients g of single examples (`EmpiricalFisher` has
+            what the literature calls by that word, and which losses it refuses).
+        k: how many of the largest eigenvalues.
+        samples: random vectors for the trace.
+        tol: largest residual allowed, over the largest |λ|.
+        max_products: of the search; it ends there, converged or not.
+        dtype: precision of the answer.
+        mixed: whether to search in float32 first where that pays.
 
     Returns:
         eigenvalues, residuals `(eigenvalue,)`; smallest, smallest_residual, trace, trace_error, products, of which
-        rough_products of less precision, converged; all with a leading `split` for several losses.
+        rough_products of less precision, converged; all with a leading `split` for several losses. The attribute
+        `matrix` says which it was.
     """
     parts = {}
     check_generator(generator)
@@ -57,9 +97,9 @@ def spectrum(
         if max_products < k + 1:
             raise ValueError(f"max_products is {max_products}: {k} + 1 eigenvalues take {k + 1} products at least")
         own = torch.Generator().manual_seed(seed)
-        product = Hessian(loss if loss.dtype is dtype else loss.to(dtype), theta)
-        rough = Hessian(loss, theta) if mixed and pays_in_single(loss, size, dtype, tol) else None
-        ends = search_ends(
+        product = curvature_product(matrix, loss if loss.dtype is dtype else loss.to(dtype), theta)
+        rough = curvature_product(matrix, loss, theta) if mixed and pays_in_single(loss, size, dtype, tol) else None
+        ends = extremal_spectrum(
             product, size, k=k, samples=samples, generator=own, tol=tol, max_products=max_products,
             rough=rough, coarse=None if rough is None else coarsened(rough, loss.operations),
             device=theta.device, dtype=dtype,
@@ -88,4 +128,62 @@ def spectrum(
                 **loss.attrs,
             },
         )
-    return join_splits(parts)
+    return named_after(join_splits(parts), matrix)
+
+
+def _call(subject: Subject, settings: SpectrumSettings, generator: torch.Generator) -> xr.Dataset:
+    knobs = vars(settings) | {"k": min(settings.k, subject.size - 1), "dtype": subject.dtype}
+    return spectrum(subject.losses, subject.theta, generator=generator, **knobs)
+
+
+def _cost(subject: Subject, settings: SpectrumSettings) -> Cost:
+    return Cost(products=PRODUCTS_PER_PAIR * (min(settings.k, subject.size - 1) + 1) + settings.samples)
+
+
+def _tell(result: xr.Dataset, _: str) -> Told:
+    lines, said = [], []
+    for split, part in splits(result).items():
+        lines += [
+            (f"{split}, {int(rank)}", number(float(value), 4), number(float(residual), 2))
+            for rank, value, residual in zip(
+                part.eigenvalue.values, part.eigenvalues.values, part.residuals.values, strict=True
+            )
+        ]
+        lines.append((f"{split}, smallest", number(float(part.smallest), 4), number(float(part.smallest_residual), 2)))
+        doubt = "" if bool(part.converged) else " (not all converged: see the residuals)"
+        said.append(
+            f"{split}: largest eigenvalue {number(float(part.eigenvalues[0]), 4)}, smallest "
+            f"{number(float(part.smallest), 3)}, trace {with_error(float(part.trace), float(part.trace_error))} "
+            f"(standard error){doubt}"
+        )
+    rows = table("Eigenvalues and residuals ‖Hv − λv‖.", ("Rank", "λ", "Residual"), lines)
+    return Told(f"Hessian. {'; '.join(said)}.", tuple(f"{line}." for line in said), (rows,))
+
+
+PROBE = Probe(
+    spectrum,
+    SpectrumSettings,
+    of="model",
+    title="largest eigenvalues of the Hessian",
+    meaning=(
+        "Curvature at the solution itself: eigenvalues of the Hessian, largest first, by block Lanczos, and the trace. "
+        "Residuals and standard errors say how exact each is."
+    ),
+    misleads=(
+        "Scaling the layers of a ReLU network against each other leaves its function and changes these numbers (Dinh "
+        "et al. 2017): compare them between networks with care."
+    ),
+    cost=_cost,
+    tell=_tell,
+    columns={
+        "top_eigenvalue": Column("Largest eigenvalue of the Hessian", lambda part: float(part.eigenvalues[0])),
+        "smallest_eigenvalue": Column("Smallest eigenvalue of the Hessian", lambda part: float(part.smallest)),
+        "trace": Column("Trace of the Hessian", lambda part: float(part.trace)),
+        "trace_error": Column("Standard error of the trace", lambda part: float(part.trace_error)),
+        "converged": Column("Eigenvalues converged", lambda part: bool(part.converged), boolean=True),
+    },
+    call=_call,
+    folder="hessian",
+    suffix=".json",
+    standard=True,
+)

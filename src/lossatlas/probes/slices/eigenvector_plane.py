@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
+import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Generator, Tensor
 
 from lossatlas.loss.loss import Loss
+from lossatlas.numbers import loss_text
 from lossatlas.numerics.lanczos import Product, extremal_eigenpairs
 from lossatlas.operators.hessian import Hessian
 from lossatlas.parameters.curves import Affine, centered
+from lossatlas.probes.probe import ODD, PRODUCTS_PER_PAIR, Cost, Probe, Settings, Subject, Told, nodes
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, join_splits, sample_grid
 from lossatlas.random_streams import check_generator
 from lossatlas.results.variables import UNITS
+from lossatlas.splits import splits
+
+VARIABLES = {
+    "slope": {"long_name": "slope vᵀg along the direction", "units": "criterion / parameter"},
+    "curvature": {"long_name": "curvature vᵀHv along the direction", "units": "criterion / parameter²"},
+    "quadratic": {"long_name": "quadratic model L + gᵀδ + δᵀHδ/2", "units": "criterion"},
+}
+
+
+@dataclass(frozen=True)
+class EigenvectorPlaneSettings(Settings):
+    """The plane of two eigenvectors of the Hessian."""
+
+    steps: Annotated[int, ODD] = 51
+    """Grid points along each axis, odd."""
+    exact: bool = False
+    """Measure every node; else as few as the loss takes, with an error that is stated."""
+
 
 End = Literal["largest", "second", "smallest"]
 
@@ -48,23 +70,31 @@ def eigenvector_plane(
     first of its large entries, at least half the largest, is positive. Between vectors of equal eigenvalues all
     directions are alike, and chance decides.
 
+    Costs `products` Hessian-vector products, two and one gradient more for each loss beside the first, and as many
+    evaluations of each as the surface takes: steps² + 1 with `exact`, mostly less than a tenth without.
+
     Args:
+        losses: one `Loss`, or a mapping of them by split.
+        theta: θ `(P,)`, the centre.
+        generator: of the start of the search for eigenvectors, on the CPU.
         which: the eigenvalues, algebraic: the largest, the second largest, the smallest.
         split: the loss whose Hessian it is; the first if left out.
         radius: half the side of the square, in parameter units. By default where the quadratic model, gradient aside,
             has risen by as much as the loss at θ is: √(2 L / |λ|) with the larger |λ| of the two.
-        tol, max_products: as in `krylov.extremal_eigenpairs`; `converged` says whether both residuals are below
-            `tol` times the largest |λ|.
+        steps: grid points per axis, odd.
+        tol: `converged` says whether both residuals are below `tol` times the largest |λ|.
+        max_products: most Hessian-vector products of the search (`lanczos.extremal_eigenpairs`).
         dtype: of the products; the loss's own if left out.
-        surface_tol, exact: see `surface.sample_grid`.
-
-    Costs `products` Hessian-vector products, two and one gradient more for each loss beside the first, and as many
-    evaluations of each as the surface takes: steps² + 1 with `exact`, mostly less than a tenth without.
+        surface_tol: the largest error to aim at, relative to the range of the loss; see `sampling.sample_grid`.
+        exact: measure every node.
 
     Returns:
         loss, metrics and quadratic `(alpha, beta)`; by `direction`, which holds the names, the eigenvalues, residuals
         ‖Hv − λv‖, slope gᵀv and curvature vᵀHv, the last two of each loss; products, converged. The attribute
         `quadratic_of` is "loss", or "objective" where there is a penalty.
+
+    Raises:
+        ValueError: no such split, or not two different eigenvalues.
 
     >>> from lossatlas.loss import toys
     >>> loss = toys.quadratic(torch.diag(torch.tensor([4.0, 1.0, -2.0])))
@@ -135,7 +165,40 @@ def _taylor(loss: Loss, theta: Tensor, vectors: Tensor, product: Product, axis: 
     rise = slopes[0] * alpha + slopes[1] * beta + matrix[0, 1] * alpha * beta
     rise = rise + (matrix[0, 0] * alpha**2 + matrix[1, 1] * beta**2) / 2
     return xr.Dataset({
-        "quadratic": (("alpha", "beta"), (float(loss(theta)) + rise).numpy(), UNITS["quadratic"]),
-        "slope": ("direction", slopes.numpy(), UNITS["slope"]),
-        "curvature": ("direction", matrix.diagonal().numpy(), UNITS["curvature"]),
+        "quadratic": (("alpha", "beta"), (float(loss(theta)) + rise).numpy(), VARIABLES["quadratic"]),
+        "slope": ("direction", slopes.numpy(), VARIABLES["slope"]),
+        "curvature": ("direction", matrix.diagonal().numpy(), VARIABLES["curvature"]),
     })  # fmt: skip
+
+
+def _call(subject: Subject, settings: EigenvectorPlaneSettings, generator: Generator) -> xr.Dataset:
+    return eigenvector_plane(
+        subject.losses, subject.theta, generator=generator, dtype=subject.sampled_dtype, **vars(settings)
+    )
+
+
+def _tell(result: xr.Dataset, _: str) -> Told:
+    part = next(iter(splits(result).values()))
+    gap = np.abs(part.loss - part.quadratic)
+    rise = float(np.abs(part.quadratic - part.quadratic.sel(alpha=0, beta=0, method="nearest")).max())
+    words = (
+        f"On the plane of two eigenvectors the quadratic model is off by {loss_text(float(gap.max()))} at most; it "
+        f"predicts changes of up to {loss_text(rise)}."
+    )
+    return Told(words, (words,))
+
+
+PROBE = Probe(
+    eigenvector_plane,
+    EigenvectorPlaneSettings,
+    of="model",
+    title="over two eigenvectors of the Hessian",
+    meaning="Loss over two eigenvectors of the Hessian, and what the quadratic model with that Hessian predicts there.",
+    misleads="Where the two part, curvature at the point says nothing about the loss.",
+    variables=VARIABLES,
+    cost=lambda subject, settings: Cost(
+        evaluations=nodes(settings.steps, exact=settings.exact) + 1, products=PRODUCTS_PER_PAIR * 3
+    ),
+    tell=_tell,
+    call=_call,
+)

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Generator, Tensor
 
 from lossatlas.loss.fidelity import rough_losses
+from lossatlas.numbers import loss_text
+from lossatlas.numerics.profiles import is_monotone, largest_rise
 from lossatlas.parameters.curves import Segment
+from lossatlas.probes.probe import Column, Cost, Probe, Settings, Subject, Told, at_least
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample_grid
+from lossatlas.probes.telling import table
+from lossatlas.splits import splits
+
+
+@dataclass(frozen=True)
+class InterpolateSettings(Settings):
+    """The straight line from initial to final weights."""
+
+    steps: Annotated[int, at_least(2)] = 51
+    """Points on the line, both ends included."""
 
 
 def interpolate(
@@ -26,10 +41,22 @@ def interpolate(
 
     L((1 − α) start + α end) at `steps` even values of α in [0, 1] (Goodfellow et al. 2015, section 3).
     Costs `steps` evaluations of each loss. With `exact=False` as few as give the curve to within `surface_tol` of its
-    range, with the error stated beside it (`surface.sample_grid`): from 48 steps on, or 28 on so many examples
-    that a sample of them pays. Units: those of the criterion.
+    range, with the error stated beside it (`sampling.sample_grid`): from 48 steps on, or 28 on so many examples
+    that a sample of them pays.
 
-    Raises ValueError when the ends do not come from one architecture, or `steps` is below 2.
+    Args:
+        losses: one `Loss`, or a mapping of them by split.
+        start: `(P,)`, the point at α = 0.
+        end: `(P,)`, the point at α = 1.
+        steps: points of the line, at least two.
+        surface_tol: the largest error to aim at, relative to the range of the loss; see `sampling.sample_grid`.
+        exact: measure every point.
+
+    Returns:
+        loss and metrics `(alpha,)`, in units of the criterion.
+
+    Raises:
+        ValueError: the ends do not come from one architecture, or `steps` is below 2.
 
     >>> from lossatlas.loss import toys
     >>> interpolate(toys.bowl(2), torch.zeros(2), torch.ones(2), steps=3).loss.values
@@ -48,3 +75,43 @@ def interpolate(
 
 def _points(start: Tensor, end: Tensor, coordinates: Tensor) -> Segment:
     return Segment(start, end, coordinates[:, 0])
+
+
+def _call(subject: Subject, settings: InterpolateSettings, _: Generator) -> xr.Dataset:
+    assert subject.trajectory is not None  # `Probe.lacking` says so
+    return interpolate(subject.losses, subject.trajectory[0], subject.trajectory[-1], steps=settings.steps)
+
+
+def _tell(result: xr.Dataset, _: str) -> Told:
+    lines, rises = [], {}
+    for split, part in splits(result).items():
+        loss = part.loss.values
+        rises[split] = largest_rise(loss)
+        lines.append((split, *map(loss_text, (loss[0], loss[-1], loss.max(), rises[split]))))
+    first, rise = next(iter(rises.items()))
+    words = "descends all the way" if rise <= 0 else f"rises by up to {loss_text(rise)} on the way"
+    return Told(
+        f"The {first} loss on the straight line from the initial to the final weights {words}.",
+        tables=(table("Loss on the line.", ("Data", "Start", "End", "Maximum", "Largest rise"), lines),),
+    )
+
+
+PROBE = Probe(
+    interpolate,
+    InterpolateSettings,
+    of="trajectory",
+    title="from the initial to the final weights",
+    meaning="Loss on the straight line between the first checkpoint and the final weights (Goodfellow et al. 2015).",
+    misleads=("Training did not go along this line: that it has no bump does not say that training met none."),
+    cost=lambda subject, settings: Cost(evaluations=settings.steps),
+    tell=_tell,
+    columns={
+        "rise": Column("Largest rise from initial to final weights", lambda line: largest_rise(line.loss.values)),
+        "monotone": Column(
+            "Monotone from initial to final weights", lambda line: is_monotone(line.loss.values), boolean=True
+        ),
+    },
+    call=_call,
+    folder="interpolation",
+    standard=True,
+)

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
+from lossatlas.numbers import loss_text, number, percent_text
 from lossatlas.parameters.curves import Affine
 from lossatlas.parameters.subspaces import plane_through, project
+from lossatlas.probes.probe import NOT_NEGATIVE, Cost, Probe, Settings, Subject, Told, at_least, nodes
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample, sample_grid
+from lossatlas.probes.telling import table
 from lossatlas.results.variables import UNITS
+from lossatlas.splits import splits
+
+VARIABLES = {
+    "model_alpha": {"long_name": "model's first coordinate", "units": "parameter"},
+    "model_beta": {"long_name": "model's second coordinate", "units": "parameter"},
+    "model_loss": {"long_name": "loss of the model itself", "units": "criterion"},
+    "model_plane_loss": {"long_name": "loss at the model's projection on the plane", "units": "criterion"},
+    "model_off_plane": {"long_name": "distance from the plane / distance from its origin", "units": "1"},
+}
+
+
+@dataclass(frozen=True)
+class ModelPlaneSettings(Settings):
+    """The plane through solutions."""
+
+    steps: Annotated[int, at_least(2)] = 51
+    """Grid points along each axis."""
+    margin: Annotated[float, NOT_NEGATIVE] = 0.3
+    """What the grid shows around the solutions, as a share of their extent."""
+    exact: bool = False
+    """Measure every node; else as few as the loss takes, with an error that is stated."""
 
 
 def model_plane(
@@ -37,13 +63,17 @@ def model_plane(
     A trajectory is shown where its checkpoints fall on the plane. What leads to the plane from elsewhere moves mostly
     at right angles to it: read a path together with `path_off_plane`.
 
+    Costs steps² + 2 (m + all t) evaluations of each loss with `exact`; without, mostly less than a tenth of steps².
+
     Args:
+        losses: one `Loss`, or a mapping of them by split.
         models: `(m, P)` with m of at least 3.
         names: of the models; "model 1", "model 2", ... if left out.
         trajectories: checkpoints `(t, P)` by name, each with a t of its own.
         steps: grid points per axis.
-        surface_tol, exact: see `surface.sample_grid`. Costs steps² + 2 (m + all t) evaluations of each loss where every
-            node is measured, and mostly less than a tenth of steps² where not.
+        margin: what lies around models and trajectories, relative to their larger extent.
+        surface_tol: the largest error to aim at, relative to the range of the loss; see `sampling.sample_grid`.
+        exact: measure every node.
 
     Returns:
         loss and metrics `(alpha, beta)`. Along dim `model`, whose coordinate holds the names: model_alpha and
@@ -53,7 +83,8 @@ def model_plane(
         which trajectory each is: `result.groupby("trajectory")`. explained_variance by `component` is the share of
         the models' variance along each axis.
 
-    Raises ValueError when the models lie on one straight line.
+    Raises:
+        ValueError: the models lie on one straight line.
 
     >>> from lossatlas.loss import toys
     >>> corners = torch.tensor([[0.0, 0.0, 1.0], [3.0, 0.0, 1.0], [0.0, 4.0, 1.0]])
@@ -99,7 +130,7 @@ def model_plane(
             xr.concat(parts, "point", coords="minimal", compat="override", join="override", combine_attrs="override")
         )
     for name, values in points.data_vars.items():
-        values.attrs = dict(UNITS[str(name)])
+        values.attrs = dict({**UNITS, **VARIABLES}[str(name)])
     kinds = ("model", "path") if paths else ("model",)
     alpha, beta = (np.concatenate([points[f"{kind}_{axis}"] for kind in kinds]) for axis in ("alpha", "beta"))
     alpha, beta = _square(alpha, beta, steps=steps, margin=margin)
@@ -129,3 +160,37 @@ def _square(alpha: np.ndarray, beta: np.ndarray, *, steps: int, margin: float) -
     low, high = finite.min(1), finite.max(1)
     half = (0.5 + margin) * float((high - low).max())
     return [torch.linspace(at - half, at + half, steps, dtype=torch.float64) for at in (low + high) / 2]
+
+
+def _cost(subject: Subject, settings: ModelPlaneSettings) -> Cost:
+    return Cost(evaluations=nodes(settings.steps, exact=settings.exact) + 2 * (1 + len(subject.others)))
+
+
+def _tell(result: xr.Dataset, _: str) -> Told:
+    split, part = next(iter(splits(result).items()))
+    lines = [
+        (str(model), number(alpha), number(beta), loss_text(own), loss_text(projected), percent_text(distance))
+        for model, alpha, beta, own, projected, distance in zip(
+            part.model.values,
+            *(part[f"model_{what}"].values for what in ("alpha", "beta", "loss", "plane_loss", "off_plane")),
+            strict=True,
+        )
+    ]
+    headings = ("Model", "α", "β", f"Its {split} loss", "Loss of its projection", "Off the plane")
+    return Told(tables=(table("Where the solutions lie; off the plane: relative.", headings, lines),))
+
+
+PROBE = Probe(
+    model_plane,
+    ModelPlaneSettings,
+    of="models",
+    title="over the plane through the solutions",
+    meaning=(
+        "Loss over the plane through this model and the other solutions. One scale for all: distances in the plane are "
+        "distances between weights."
+    ),
+    misleads=("It is exact for three solutions. Of more it is the plane of best fit, on which they are projected."),
+    variables=VARIABLES,
+    cost=_cost,
+    tell=_tell,
+)

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
+from lossatlas.numbers import loss_text, percent_text
 from lossatlas.parameters.curves import Affine
 from lossatlas.parameters.subspaces import principal_directions, project
+from lossatlas.probes.probe import NOT_NEGATIVE, Column, Cost, Probe, Settings, Subject, Told, at_least, nodes
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample, sample_grid
+from lossatlas.probes.telling import told_of_plane
 from lossatlas.results.variables import UNITS
+
+
+@dataclass(frozen=True)
+class TrajectoryPlaneSettings(Settings):
+    """The plane of the training path."""
+
+    steps: Annotated[int, at_least(3)] = 51
+    """Grid points along each axis."""
+    margin: Annotated[float, NOT_NEGATIVE] = 0.3
+    """What the grid shows beside the path, as a share of its extent."""
+    exact: bool = False
+    """Measure every node; else as few as the loss takes, with an error that is stated."""
 
 
 def trajectory_plane(
@@ -27,18 +45,24 @@ def trajectory_plane(
 
     Singular vectors of the uncentred differences θ_i − θ_last (Li et al. 2018, section 7). The grid covers the
     projected path and `margin` times its extent on each side, and has the last point (0, 0) as one of its nodes.
+    Costs steps² + 2 t evaluations of each loss with `exact`; without, mostly less than a tenth of steps².
 
     Args:
+        losses: one `Loss`, or a mapping of them by split.
         checkpoints: `(t, P)` in the order of training, at least three.
-        steps: grid points per axis.
-        surface_tol, exact: see `surface.sample_grid`. Costs steps² + 2 t evaluations where every node is measured, and
-            mostly less than a tenth of steps² where not.
+        steps: grid points per axis, at least three.
+        margin: what lies around the path, relative to its extent along each axis.
+        surface_tol: the largest error to aim at, relative to the range of the loss; see `sampling.sample_grid`.
+        exact: measure every node.
 
     Returns:
         loss and metrics `(alpha, beta)`; along dim `checkpoint` the path's coordinates, how far each checkpoint
         lies off the plane (relative to its distance from the last point), its own loss `path_loss` and the loss
         of its projection `path_plane_loss`: where they differ, the picture does not show the trajectory's loss.
         `explained_variance` by `component`.
+
+    Raises:
+        ValueError: fewer than three checkpoints, or such as span fewer than two directions.
     """
     next(iter(by_split(losses).values())).layout.check(checkpoints)
     if checkpoints.ndim != 2 or len(checkpoints) < 3:
@@ -79,3 +103,55 @@ def _axis(path: Tensor, steps: int, margin: float) -> Tensor:
         (max(left / max(before, 1e-300), right / max(steps - 1 - before, 1e-300)), before) for before in range(steps)
     )
     return (torch.arange(steps, dtype=torch.float64) - zero_at) * step
+
+
+def _cost(subject: Subject, settings: TrajectoryPlaneSettings) -> Cost:
+    checkpoints = 0 if subject.trajectory is None else len(subject.trajectory)
+    return Cost(evaluations=nodes(settings.steps, exact=settings.exact) + 2 * checkpoints)
+
+
+def _tell(result: xr.Dataset, _: str) -> Told:
+    shares = result.explained_variance.values
+    farthest = float(result.off_plane.values[:-1].max())
+    gap = float(np.abs(result.path_loss - result.path_plane_loss).max())
+    words = (
+        f"The plane of the training path holds {percent_text(float(shares.sum()))} of its variance; the checkpoint "
+        f"farthest from it lies off it by {percent_text(farthest)} of its distance from the end, and losses of "
+        f"checkpoints and of their projections differ by up to {loss_text(gap)}."
+    )
+    return Told(words, (words,), told_of_plane(result, "Over the plane of the training path").tables)
+
+
+def _relative_error(plane: xr.Dataset) -> float:
+    """The stated error of the surface over its range."""
+    extent = float(np.ptp(plane.loss.values))
+    return float(plane.loss_error / np.ptp(plane.loss.values)) if extent else 0.0
+
+
+PROBE = Probe(
+    trajectory_plane,
+    TrajectoryPlaneSettings,
+    of="trajectory",
+    title="over the plane of the training path",
+    meaning=(
+        "Loss over the two leading principal directions of the checkpoints about the final weights (Li et al. 2018)."
+    ),
+    misleads=(
+        "Paths of almost any kind put most of their variance into two such directions, so a large share is no sign "
+        "of a simple path. Where a checkpoint lies off the plane, the picture does not show its loss."
+    ),
+    cost=_cost,
+    tell=_tell,
+    columns={
+        "explained_variance": Column(
+            "Share of the path in its plane", lambda plane: float(plane.explained_variance.values[:2].sum())
+        ),
+        "off_plane": Column(
+            "Largest relative distance from that plane", lambda plane: float(plane.off_plane.max(skipna=False))
+        ),
+        "error": Column("Largest error to expect of that surface, of its range", _relative_error),
+    },
+    fewest=3,
+    folder="pca",
+    standard=True,
+)

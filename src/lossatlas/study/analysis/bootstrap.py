@@ -1,4 +1,4 @@
-"""Means with intervals, and single numbers that stand for a curve. Knows nothing of files."""
+"""Means with bootstrap intervals. Knows nothing of files."""
 
 from __future__ import annotations
 
@@ -188,6 +188,3 @@ def _same_shares(counts: np.ndarray) -> bool:
     # Whole numbers, so exact: a/m == b/n is a n == b m.
     totals = counts.sum(axis=1)
     return not len(counts) or bool((counts * totals[0] == counts[0] * totals[:, None]).all())
-
-
-# Curves --------------------------------------------------------------------------------------------------------

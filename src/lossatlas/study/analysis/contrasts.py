@@ -23,9 +23,17 @@ Outcome = str | Callable[[pd.DataFrame], ArrayLike]
 
 FACTORS = ("dataset", "depth", "width", "architecture", "activation", "optimizer", "weight_decay")
 RUN, PAIR = ("seed",), ("seed_a", "seed_b")
-OUTCOMES = ("train_loss", "test_loss", "test_accuracy", *MEASURES, "path_minimum")
+OUTCOMES = ("train_loss", "test_loss", "test_accuracy", *MEASURES, "interpolate_by_weight_decay_minimum")
+BARRIERS = {"train": "linear_connectivity_barrier", "test": "linear_connectivity_test_barrier"}  # outcomes of pairs
 RESOLUTION = 1e-7  # about the rounding of a float32 loss: what is below it is as good as nothing
-POSITIVE_SKEWED = ("train_loss", "test_loss", "top_eigenvalue", "trace", "sharpness", "path_minimum")
+POSITIVE_SKEWED = (
+    "train_loss",
+    "test_loss",
+    "spectrum_top_eigenvalue",
+    "spectrum_trace",
+    "epsilon_sharpness_maximum",
+    "interpolate_by_weight_decay_minimum",
+)
 COLUMNS = ["factor", "level_a", "level_b", "outcome", "scale", "dataset", "n", "estimate", "low", "high", "resampled"]
 
 
@@ -33,7 +41,7 @@ COLUMNS = ["factor", "level_a", "level_b", "outcome", "scale", "dataset", "n", "
 class Sample:
     """What comparisons are made on: a row per network and a row per path between two seeds of one configuration.
 
-    Both have the columns of the configuration and of its shape (`measures.with_shape`), then `seed`, or `seed_a` and
+    Both have the columns of the configuration and of its shape (`runs.with_shape`), then `seed`, or `seed_a` and
     `seed_b`, then outcomes. Barriers belong to paths, everything else to networks. Paths between `aligned` neurons
     count only in contrasts of that factor.
     """
@@ -73,12 +81,12 @@ def between(
     """The mean over levels `b` minus the mean over levels `a`, matched on all other factors unless `held` says what."""
     sides = [(a if isinstance(a, tuple) else (a,), -1.0), (b if isinstance(b, tuple) else (b,), 1.0)]
     weights = {(level,): sign / len(levels) for levels, sign in sides for level in levels}
-    return Contrast((factor,), weights, tuple(held or matching(factor)), dict(where or {}))
+    return Contrast(factors=(factor,), weights=weights, held=tuple(held or matching(factor)), where=dict(where or {}))
 
 
 def average(where: Mapping[str, tuple[Level, ...]] | None = None) -> Contrast:
     """The mean over all networks, or those with the given levels."""
-    return Contrast((), {(): 1.0}, tuple(CONFIGURATION), dict(where or {}))
+    return Contrast(factors=(), weights={(): 1.0}, held=tuple(CONFIGURATION), where=dict(where or {}))
 
 
 # Differences within cells --------------------------------------------------------------------------------------
@@ -101,21 +109,35 @@ NOTHING = Estimate(0, float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
-class Units:
-    """The contrast in each matched cell and seed (or pair of seeds), and the weight of each in each resample.
+class Resamples:
+    """The weight of each of n units in each resample, `(resamples, n)` with rows of sum 1, and where they come from.
 
-    `weights` is `(resamples, n)` with rows of sum 1, None when nothing can be resampled; `resampled` says what was.
+    `weights` is None when nothing can be resampled; `resampled`, `cells` and `single` are those of `Estimate`.
     """
 
-    values: np.ndarray  # (n,)
     weights: np.ndarray | None
     resampled: str
     cells: int
     single: int
 
+
+@dataclass(frozen=True)
+class Units:
+    """The contrast in each matched cell and seed (or pair of seeds), `(n,)`, and how these are resampled."""
+
+    values: np.ndarray
+    resamples: Resamples
+
     def estimate(self, mean: float, low: float, high: float) -> Estimate:
-        resampled = "" if np.isnan(low) else self.resampled
-        return Estimate(len(self.values), mean, low, high, resampled, self.cells, self.single)
+        return Estimate(
+            n=len(self.values),
+            mean=mean,
+            low=low,
+            high=high,
+            resampled="" if np.isnan(low) else self.resamples.resampled,
+            cells=self.resamples.cells,
+            single=self.resamples.single,
+        )
 
     def mean(self, of: Callable[[np.ndarray], np.ndarray] = np.positive) -> Estimate:
         """Mean over the units, after `of` was taken of each, with its interval."""
@@ -124,9 +146,9 @@ class Units:
             return NOTHING
         with np.errstate(invalid="ignore"):
             estimate = float(value.mean())
-        if self.weights is None or not np.isfinite(value).all():
+        if self.resamples.weights is None or not np.isfinite(value).all():
             return self.estimate(estimate, np.nan, np.nan)
-        return self.estimate(estimate, *percentiles(self.weights @ value))
+        return self.estimate(estimate, *percentiles(self.resamples.weights @ value))
 
 
 def log10(values: ArrayLike) -> np.ndarray:
@@ -149,18 +171,18 @@ def units(contrast: Contrast, sample: Sample, *outcomes: Outcome) -> list[Units]
         frame = frame.iloc[np.flatnonzero(frame[column].isin(levels))]
     values = np.array([_column(frame, outcome) for outcome in outcomes]).T  # (rows, outcomes)
     index, difference = _differences(contrast, frame, values, [*contrast.held, *seeds])
-    drawn: dict[bytes, tuple[np.ndarray | None, str, int, int]] = {}
+    drawn: dict[bytes, Resamples] = {}
     found = []
     for value in difference.T:
         measured = ~np.isnan(value)
         if measured.tobytes() not in drawn:
             drawn[measured.tobytes()] = _resample(contrast, index.iloc[np.flatnonzero(measured)], seeds)
-        found.append(Units(value[measured], *drawn[measured.tobytes()]))
+        found.append(Units(value[measured], drawn[measured.tobytes()]))
     return found
 
 
 def _source(contrast: Contrast, sample: Sample, outcomes: Sequence[Outcome]) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    of_pairs = [isinstance(outcome, str) and outcome.endswith("barrier") for outcome in outcomes]
+    of_pairs = [isinstance(outcome, str) and outcome in BARRIERS.values() for outcome in outcomes]
     if any(of_pairs) and not all(of_pairs):
         raise ValueError(f"outcomes {outcomes} belong to networks and to paths: wanted one kind at a time")
     if not any(of_pairs):
@@ -203,10 +225,8 @@ def _differences(
     return names, np.where(infinite & np.isnan(total), np.inf, total)
 
 
-def _resample(
-    contrast: Contrast, rows: pd.DataFrame, seeds: tuple[str, ...]
-) -> tuple[np.ndarray | None, str, int, int]:
-    """Weights, what was resampled, the number of cells, and of those that were left as they are.
+def _resample(contrast: Contrast, rows: pd.DataFrame, seeds: tuple[str, ...]) -> Resamples:
+    """Resamples of the units that `rows` names.
 
     Seeds are resampled within each cell; cells with too few are left as they are. Where all cells have too few, whole
     cells are resampled within each data set.
@@ -223,13 +243,13 @@ def _resample(
         weights = None if counts is None else counts / len(cell)
         single = int((sizes < 2).sum())
     if weights is not None:
-        return weights, "seeds", len(sizes), single
+        return Resamples(weights, "seeds", len(sizes), single)
     dataset = rows["dataset"].to_numpy()[first] if "dataset" in rows else np.zeros(len(first))
     counts = resampling_counts(dataset, rng=rng)
     if counts is None:
-        return None, "", len(sizes), single
+        return Resamples(None, "", len(sizes), single)
     weights = counts[:, cell]
-    return weights / weights.sum(axis=1, keepdims=True), "configurations", len(sizes), 0
+    return Resamples(weights / weights.sum(axis=1, keepdims=True), "configurations", len(sizes), 0)
 
 
 # Every comparison of two levels --------------------------------------------------------------------------------
@@ -255,8 +275,21 @@ def contrast_table(matrix: Sample, weight_decays: Sample) -> pd.DataFrame:
                 for outcome, scale, found in _outcomes(contrast, sample):
                     mean = found.mean()
                     if mean.n:
-                        estimate = [mean.n, mean.mean, mean.low, mean.high, mean.resampled]
-                        rows.append([factor, a, b, outcome, scale, scope or "all", *estimate])
+                        rows.append(
+                            {
+                                "factor": factor,
+                                "level_a": a,
+                                "level_b": b,
+                                "outcome": outcome,
+                                "scale": scale,
+                                "dataset": scope or "all",
+                                "n": mean.n,
+                                "estimate": mean.mean,
+                                "low": mean.low,
+                                "high": mean.high,
+                                "resampled": mean.resampled,
+                            }
+                        )
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({"n": "int64", **dict.fromkeys(("estimate", "low", "high"), "float64")})
 
@@ -264,7 +297,7 @@ def contrast_table(matrix: Sample, weight_decays: Sample) -> pd.DataFrame:
 def _outcomes(contrast: Contrast, sample: Sample) -> Iterator[tuple[str, str, Units]]:
     of_runs = [outcome for outcome in OUTCOMES if outcome in sample.runs]
     skewed = [f"log10 {outcome}" for outcome in of_runs if outcome in POSITIVE_SKEWED]
-    for names in ([*of_runs, *skewed], ["barrier"]):
+    for names in ([*of_runs, *skewed], [BARRIERS["train"]]):
         for name, found in zip(names, units(contrast, sample, *names) if names else [], strict=True):
             yield name.removeprefix("log10 "), "log10" if name.startswith("log10 ") else "linear", found
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import get_args
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -26,7 +25,6 @@ from lossatlas.study.analysis.contrasts import (
 )
 from lossatlas.study.analysis.rules import ROUNDING
 from lossatlas.study.analysis.runs import CONFIGURATION
-from lossatlas.study.config import Dataset
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class Evidence:
 
 Measure = Callable[[Evidence], Estimate]
 
+DATA_SETS: tuple[Level, ...] = ("moons", "circles", "gaussians", "xor")  # those that findings speak of, named there
 MLP: tuple[Level, ...] = ("shallow", "deep")
 SMOOTH: tuple[Level, ...] = ("relu", "gelu")
 OVER_ARCHITECTURES = ("dataset", "activation", "optimizer", "weight_decay")  # held while architectures are averaged
@@ -64,7 +63,7 @@ def share_above_zero(contrast: Contrast, outcome: Outcome) -> Measure:
 def relative_to(level: Level, contrast: Contrast, outcome: Outcome) -> Measure:
     """The mean contrast as a share of the mean at `level`, over the same units."""
     weights = {**dict.fromkeys(contrast.weights, 0.0), (level,): 1.0}
-    base = Contrast(contrast.factors, weights, contrast.held, contrast.where)
+    base = replace(contrast, weights=weights)
 
     def measure(evidence: Evidence) -> Estimate:
         change, before = (units(one, evidence.matrix, outcome)[0] for one in (contrast, base))
@@ -78,10 +77,10 @@ def _ratio(top: Units, bottom: Units) -> Estimate:
     if not len(top.values) or not bottom.values.mean():
         return top.estimate(math.nan, math.nan, math.nan)
     estimate = float(top.values.mean() / bottom.values.mean())
-    if top.weights is None:
+    if top.resamples.weights is None:
         return top.estimate(estimate, math.nan, math.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
-        draws = (top.weights @ top.values) / (top.weights @ bottom.values)
+        draws = (top.resamples.weights @ top.values) / (top.resamples.weights @ bottom.values)
     return top.estimate(estimate, *percentiles(draws))
 
 
@@ -97,9 +96,9 @@ def is_at_most(outcome: str, value: float) -> Outcome:
 
 
 def log10_trace_over_top(runs: pd.DataFrame) -> np.ndarray:
-    if "trace" not in runs:
+    if "spectrum_trace" not in runs:
         return np.full(len(runs), np.nan)
-    return log10(runs.trace / runs.top_eigenvalue)
+    return log10(runs.spectrum_trace / runs.spectrum_top_eigenvalue)
 
 
 # Other statistics ------------------------------------------------------------------------------------------------
@@ -113,37 +112,38 @@ def tau(measure: str, outcome: str, scope: str) -> Measure:
         asked = (measure, outcome, scope)
         for *name, n, value, low, high in table.itertuples(index=False, name=None):
             if tuple(name) == asked:
-                return Estimate(n, value, low, high, "" if math.isnan(low) else "seeds")
+                return Estimate(n=n, mean=value, low=low, high=high, resampled="" if math.isnan(low) else "seeds")
         return NOTHING
 
     return read
 
 
 def accuracy_on_the_hardest_data_set(evidence: Evidence) -> Estimate:
-    """Mean test accuracy of all multilayer perceptrons on the data set where it is lowest; all four must be there."""
+    """Mean test accuracy of all multilayer perceptrons on that of `DATA_SETS` where it is lowest; all must be there."""
     found = [
         units(average({"dataset": (name,), "family": MLP}), evidence.matrix, "test_accuracy")[0].mean()
-        for name in get_args(Dataset)
+        for name in DATA_SETS
     ]
     return min(found, key=lambda one: one.mean if one.n else -math.inf)
 
 
 def sensitivity_of_xor(evidence: Evidence) -> Estimate:
-    """Spread of the test accuracy between architectures and activations: xor minus the largest of the others.
+    """Spread of the test accuracy between architectures and activations: xor minus the largest other of `DATA_SETS`.
 
     The spread of a data set is the standard deviation of the means of each architecture and activation, less what
     the seeds add to it: their variance within each configuration, over their number. Resampling the seeds adds as
     much again, so it is taken from resamples twice.
     """
     runs = evidence.matrix.runs
-    if set(runs.dataset) != set(get_args(Dataset)):
+    runs = runs.iloc[np.flatnonzero(runs.dataset.isin(DATA_SETS))]
+    if set(runs.dataset) != set(DATA_SETS):
         return NOTHING
     cells = runs.groupby(CONFIGURATION, sort=True)
     noise = cells.test_accuracy.transform("var").fillna(0.0).to_numpy()  # unbiased; a single seed shows none
 
     def difference(count: np.ndarray, added: int) -> np.ndarray:  # (resamples, runs) -> (resamples,)
         spread = {}
-        for name in get_args(Dataset):
+        for name in DATA_SETS:
             rows = (runs.dataset == name).to_numpy()
             kind = pd.get_dummies(runs[rows].architecture + " " + runs[rows].activation).to_numpy(dtype=float)
             means = (count[:, rows] * runs[rows].test_accuracy.to_numpy()) @ kind / (count[:, rows] @ kind)
@@ -157,7 +157,15 @@ def sensitivity_of_xor(evidence: Evidence) -> Estimate:
     low, high = (math.nan, math.nan) if counts is None else percentiles(difference(counts, 2))
     sizes = np.bincount(cell)
     resampled = "" if math.isnan(low) else "seeds"
-    return Estimate(len(runs), float(estimate), low, high, resampled, len(sizes), int((sizes < 2).sum()))
+    return Estimate(
+        n=len(runs),
+        mean=float(estimate),
+        low=low,
+        high=high,
+        resampled=resampled,
+        cells=len(sizes),
+        single=int((sizes < 2).sum()),
+    )
 
 
 # Contrasts that several findings share ---------------------------------------------------------------------------
@@ -173,30 +181,30 @@ TANH = between("activation", SMOOTH, "tanh")
 DEEP_TANH = between("activation", SMOOTH, "tanh", where=FOUR_LAYERS)
 DEEP_TANH_ADAM = between("activation", SMOOTH, "tanh", where={**FOUR_LAYERS, "optimizer": ("adam",)})
 DEEP_TANH_AGAINST_SMOOTH_ADAM = Contrast(
-    ("activation", "optimizer"),
-    {("tanh", "sgd"): 0.5, ("tanh", "adam"): 0.5, ("relu", "adam"): -0.5, ("gelu", "adam"): -0.5},
-    _OF_BOTH,
-    FOUR_LAYERS,
+    factors=("activation", "optimizer"),
+    weights={("tanh", "sgd"): 0.5, ("tanh", "adam"): 0.5, ("relu", "adam"): -0.5, ("gelu", "adam"): -0.5},
+    held=_OF_BOTH,
+    where=FOUR_LAYERS,
 )
 DEEP_TANH_SGD_AGAINST_SMOOTH_ADAM = Contrast(
-    ("activation", "optimizer"),
-    {("tanh", "sgd"): 1.0, ("relu", "adam"): -0.5, ("gelu", "adam"): -0.5},
-    _OF_BOTH,
-    FOUR_LAYERS,
+    factors=("activation", "optimizer"),
+    weights={("tanh", "sgd"): 1.0, ("relu", "adam"): -0.5, ("gelu", "adam"): -0.5},
+    held=_OF_BOTH,
+    where=FOUR_LAYERS,
 )
 ADAM = between("optimizer", "sgd", "adam")
 SGD = between("optimizer", "adam", "sgd")
 ADAM_MORE_UNDER_TANH = Contrast(
-    ("optimizer", "activation"),
-    {
+    factors=("optimizer", "activation"),
+    weights={
         ("adam", "tanh"): 1.0, ("sgd", "tanh"): -1.0,
         ("adam", "relu"): -0.5, ("sgd", "relu"): 0.5, ("adam", "gelu"): -0.5, ("sgd", "gelu"): 0.5,
     },
-    _OF_BOTH,
-    {},
+    held=_OF_BOTH,
+    where={},
 )  # fmt: skip
 DECAY = between("weight_decay", 0.0, 1e-3)
-ALIGNED = Contrast(("aligned",), {(True,): 1.0, (False,): -1.0}, tuple(CONFIGURATION), {})
+ALIGNED = Contrast(factors=("aligned",), weights={(True,): 1.0, (False,): -1.0}, held=tuple(CONFIGURATION), where={})
 EASY_DATA = between("dataset", ("moons", "xor"), ("circles", "gaussians"))
 XOR = between("dataset", ("moons", "circles", "gaussians"), "xor")
 CONVNETS = between("family", "deep", "conv", held=OVER_ARCHITECTURES)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from lossatlas.numbers import general_text
 from lossatlas.study.analysis.contrasts import Estimate
 
 Verdict = Literal["supported", "contradicted", "undecided"]
@@ -34,7 +35,7 @@ class Above:
         return "contradicted" if found.high < self.value - ROUNDING else "undecided"
 
     def words(self) -> str:
-        return _words(f"is above {self.value:g}", f"is below {self.value:g}")
+        return _words(f"is above {general_text(self.value)}", f"is below {general_text(self.value)}")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Below:
         return "contradicted" if found.low > self.value + ROUNDING else "undecided"
 
     def words(self) -> str:
-        return _words(f"is below {self.value:g}", f"is above {self.value:g}")
+        return _words(f"is below {general_text(self.value)}", f"is above {general_text(self.value)}")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Within:
         return "contradicted" if found.low > self.margin or found.high < -self.margin else "undecided"
 
     def words(self) -> str:
-        inside = f"between {-self.margin:g} and {self.margin:g}"
+        inside = f"between {general_text(-self.margin)} and {general_text(self.margin)}"
         return _words(f"lies {inside}", f"lies on one side of the range {inside}")
 
 

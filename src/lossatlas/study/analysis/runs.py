@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,61 +12,53 @@ import pandas as pd
 
 from lossatlas.errors import InputError
 from lossatlas.files import read_json
-from lossatlas.numerics.profiles import basin_width, largest_rise
+from lossatlas.probes import BY_NAME
+from lossatlas.probes.probe import Probe
 from lossatlas.results.storage import read_result
-from lossatlas.study.config import Probe, Run
+from lossatlas.study.config import Run
 from lossatlas.study.models import parse_architecture
 from lossatlas.study.store import Store
 
 CONFIGURATION = ["dataset", "architecture", "activation", "optimizer", "weight_decay"]
 SPLITS = ("train", "test")
+LINEAR, PATHS = "linear_connectivity", "interpolate_by_weight_decay"  # probes that whole tables are about
 METRICS = ["train_loss", "test_loss", "train_accuracy", "test_accuracy"]
 MEASURES = (
-    "top_eigenvalue", "trace", "sharpness", "barrier", "interpolation_bump", "interpolation_monotone", "slice_width",
+    "spectrum_top_eigenvalue", "spectrum_trace", "epsilon_sharpness_maximum", "linear_connectivity_barrier",
+    "interpolate_rise", "interpolate_monotone", "random_line_width",
 )  # fmt: skip
-_YES_OR_NO = ("interpolation_monotone", "hessian_converged")
-MONOTONE = 0.01  # of the path's range: a smaller rise counts as none
-BASIN_RISE = 0.1  # nats above the centre: where a slice's basin ends
 
 
 # One row per run -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Measures:
-    """The columns that one file of a run gives."""
-
-    file: str
-    columns: tuple[str, ...]
-    read: Callable[[Path], tuple[Any, ...]]
-
-
 def run_table(store: Store, runs: Iterable[Run] | None = None) -> pd.DataFrame:
     """Every trained run, in the study's order: its name, metrics, geometric measures, and whether it diverged.
 
-    A measure has a column when the study asked for its probe; a cell is empty where its file is missing. Measures
-    are of the training split. `diverged`, the last column, is left out of runs.csv.
+    The measures are the columns that the study's probes declare, of the training split, called `<probe>_<column>`; a
+    cell is empty where the result is missing. Every result is read once, here. `diverged`, the last column, is left out
+    of runs.csv.
     """
-    measures = [_MEASURES[probe] for probe in _MEASURES if probe in store.study.probes.run]
+    probes = store.study.probes.of("model", "trajectory")
     wanted = store.study.runs() if runs is None else runs
-    rows = [_row(store, run, measures) for run in wanted if store.trained(run)]
-    geometric = [column for measure in measures for column in measure.columns]
-    table = pd.DataFrame(rows, columns=[*CONFIGURATION, "seed", *METRICS, *geometric, "diverged"])
-    numbers = [*METRICS, *(column for column in geometric if column not in _YES_OR_NO)]
-    types = {"diverged": "bool", **dict.fromkeys(_YES_OR_NO, "boolean"), **dict.fromkeys(numbers, "float64")}
-    return table.astype({column: kind for column, kind in types.items() if column in table})
+    rows = [_row(store, run, probes) for run in wanted if store.trained(run)]
+    columns = {probe.column(name): column for probe in probes for name, column in probe.columns.items()}
+    table = pd.DataFrame(rows, columns=[*CONFIGURATION, "seed", *METRICS, *columns, "diverged"])
+    types = {name: "boolean" if column.boolean else "float64" for name, column in columns.items()}
+    return table.astype({"diverged": "bool", **dict.fromkeys(METRICS, "float64"), **types})
 
 
-def _row(store: Store, run: Run, measures: list[_Measures]) -> dict[str, Any]:
+def _row(store: Store, run: Run, probes: Sequence[Probe]) -> dict[str, Any]:
     with _complete(store.run_folder(run) / "metrics.json"):
         metrics = store.metrics(run)
         row = {**run.model_dump(), **{name: metrics[name] for name in METRICS}}
         row["diverged"] = metrics["status"] == "diverged"
-    for measure in measures:
-        file = store.run_folder(run) / measure.file
-        if file.is_file():
+    for probe in probes:
+        file = store.result_file(run, probe.name)
+        if probe.columns and file.is_file():
             with _complete(file):
-                row.update(zip(measure.columns, measure.read(file), strict=True))
+                train = read_result(file, probe.variables).sel(split="train")
+                row |= {probe.column(name): column.value(train) for name, column in probe.columns.items()}
     return row
 
 
@@ -81,52 +72,6 @@ def _complete(file: Path) -> Iterator[None]:
         raise InputError(
             f"{file} lacks what it should hold ({why}): delete it and run again; the rest is kept"
         ) from error
-
-
-def _spectrum(file: Path) -> tuple[Any, ...]:
-    train = read_json(file)["train"]
-    return train["eigenvalues"][0], train["smallest"], train["trace"], train["trace_error"], train["converged"]
-
-
-def _sharpness(file: Path) -> tuple[Any, ...]:
-    train = read_json(file)["train"]
-    return train["maximum"], train["mean_increase"]
-
-
-def _interpolation(file: Path) -> tuple[Any, ...]:
-    return _rise(read_result(file).loss.sel(split="train").values)
-
-
-def _rise(loss: np.ndarray) -> tuple[float, bool | None]:
-    bump = largest_rise(loss)
-    return bump, bool(bump <= MONOTONE * np.ptp(loss)) if np.isfinite(bump) else None
-
-
-def _slice(file: Path) -> tuple[Any, ...]:
-    line = read_result(file)
-    return (basin_width(line.alpha.values, line.loss.sel(split="train").values, rise=BASIN_RISE),)
-
-
-def _plane(file: Path) -> tuple[Any, ...]:
-    plane = read_result(file)
-    train = plane.sel(split="train")
-    share = float(train.loss_error / np.ptp(train.loss.values)) if np.ptp(train.loss.values) else 0.0
-    return float(plane.explained_variance.values[:2].sum()), float(plane.off_plane.max(skipna=False)), share
-
-
-_MEASURES: dict[Probe, _Measures] = {
-    "hessian": _Measures(
-        "hessian/spectrum.json",
-        ("top_eigenvalue", "smallest_eigenvalue", "trace", "trace_error", "hessian_converged"),
-        _spectrum,
-    ),
-    "sharpness": _Measures("sharpness/sharpness.json", ("sharpness", "sharpness_mean"), _sharpness),
-    "interpolation": _Measures(
-        "interpolation/interpolation.nc", ("interpolation_bump", "interpolation_monotone"), _interpolation
-    ),
-    "random_slice": _Measures("random_slice/slice1d.nc", ("slice_width",), _slice),
-    "pca": _Measures("pca/plane.nc", ("explained_variance", "off_plane", "surface_error"), _plane),
-}
 
 
 def with_shape(runs: pd.DataFrame) -> pd.DataFrame:
@@ -157,10 +102,11 @@ def pair_table(store: Store) -> pd.DataFrame:
     """Every pair of seeds that was connected: configuration, seed_a, seed_b, aligned, barriers and excesses."""
     rows = []
     for run in first_of_each_configuration(store):
-        if store.barriers_file(run).is_file():
+        file = store.pairs_file(run, LINEAR, between="seed")
+        if file.is_file():
             name = dict(zip(CONFIGURATION, run.configuration, strict=True))
-            with _complete(store.barriers_file(run)):
-                for pair in read_json(store.barriers_file(run))["pairs"]:
+            with _complete(file):
+                for pair in read_json(file)["pairs"]:
                     rows.append({**name, **dict(zip(("seed_a", "seed_b"), pair["seeds"], strict=True)), **pair})
     return _pairs(rows, [*CONFIGURATION, "seed_a", "seed_b"])
 
@@ -169,7 +115,7 @@ def optimizer_pair_table(store: Store) -> pd.DataFrame:
     """Every pair of runs that differ in their optimizer only: name, optimizer_a, optimizer_b, aligned, barriers."""
     name = ["dataset", "architecture", "activation", "weight_decay", "seed"]
     rows = []
-    for file, run in {store.optimizer_barriers_file(run): run for run in store.study.runs()}.items():
+    for file, run in {store.pairs_file(run, LINEAR, between="optimizer"): run for run in store.study.runs()}.items():
         if file.is_file():
             with _complete(file):
                 for pair in read_json(file)["pairs"]:
@@ -198,52 +144,58 @@ def measure_table(runs: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     name = [*CONFIGURATION, "seed"]
     trained = pairs.query("not aligned")
     ends = pd.concat([trained.assign(seed=trained[side]) for side in ("seed_a", "seed_b")])
-    ends["barrier"] = ends.train_barrier
-    barriers = ends.groupby(name, as_index=False)["barrier"].agg(lambda values: values.mean(skipna=False))
+    ends["linear_connectivity_barrier"] = ends.train_barrier
+    barriers = ends.groupby(name, as_index=False)["linear_connectivity_barrier"].agg(
+        lambda values: values.mean(skipna=False)
+    )
     joined = runs.merge(barriers, on=name, how="left", sort=False)
     joined["generalization_gap"] = joined.test_loss - joined.train_loss
     columns = [*name, "test_loss", "generalization_gap", *MEASURES, "diverged"]
-    return joined.reindex(columns=columns).astype({"barrier": "float64"})
+    return joined.reindex(columns=columns).astype({"linear_connectivity_barrier": "float64"})
 
 
 # The regularization study --------------------------------------------------------------------------------------
 
 REGULARIZATION_COLUMNS = [
     "dataset", "architecture", "activation", "optimizer", "seed", "weight_decay", *METRICS,
-    "penalty", "path_minimum", "top_eigenvalue", "trace", "sharpness", "slice_width",
+    "interpolate_by_weight_decay_penalty", "interpolate_by_weight_decay_minimum", "spectrum_top_eigenvalue",
+    "spectrum_trace", "epsilon_sharpness_maximum", "random_line_width",
 ]  # fmt: skip
 
 
 def regularization_runs(store: Store) -> pd.DataFrame:
-    """As `run_table` for the networks of the regularization study, with `penalty` and `path_minimum`.
+    """As `run_table` for the networks of the regularization study, with their penalty and path minimum.
 
     The penalty is that of the final weights; the minimum is the lowest training loss, without it, on the path from
     initial to final weights. The rise of that path is measured here where the run has no interpolation of its own.
     """
     runs = list(store.study.regularization_runs())
     table = run_table(store, runs)
-    found = {}
-    for run in runs:
-        file = store.regularization_folder(run) / "interpolation.nc"
-        if file.is_file() and (store.regularization_folder(run) not in found):
-            found[store.regularization_folder(run)] = read_result(file)
+    files = {store.family_file(run, PATHS) for run in runs}
+    found = {file: read_result(file) for file in files if file.is_file()}
     rows = []
     for run in runs:
-        paths = found.get(store.regularization_folder(run))
+        paths = found.get(store.family_file(run, PATHS))
         if store.trained(run):
             known = paths is not None and run.seed in paths.seed and run.weight_decay in paths.weight_decay
             rows.append(_along_path(paths, run) if known else (np.nan, np.nan, np.nan, None))
-    columns = ["penalty", "path_minimum", "interpolation_bump", "interpolation_monotone"]
-    types = {**dict.fromkeys(columns[:3], "float64"), "interpolation_monotone": "boolean"}
+    columns = [
+        "interpolate_by_weight_decay_penalty",
+        "interpolate_by_weight_decay_minimum",
+        "interpolate_rise",
+        "interpolate_monotone",
+    ]
+    types = {**dict.fromkeys(columns[:3], "float64"), "interpolate_monotone": "boolean"}
     along = pd.DataFrame(rows, columns=columns).astype(types)
     own = table.reindex(columns=columns).astype(types)
     return table.assign(**{column: own[column].where(own[column].notna(), along[column]) for column in columns})
 
 
-def _along_path(paths: Any, run: Run) -> tuple[float, float, float, bool | None]:
+def _along_path(paths: Any, run: Run) -> tuple[Any, ...]:
     path = paths.sel(seed=run.seed, weight_decay=run.weight_decay)
-    loss = path.loss.sel(split="train").values
-    return float(path.penalty.isel(alpha=-1)), float(np.min(loss)), *_rise(loss)
+    train = path.sel(split="train")
+    rise, monotone = (BY_NAME["interpolate"].columns[name].value(train) for name in ("rise", "monotone"))
+    return float(path.penalty.isel(alpha=-1)), float(np.min(train.loss.values)), rise, monotone
 
 
 def regularization_table(runs: pd.DataFrame) -> pd.DataFrame:

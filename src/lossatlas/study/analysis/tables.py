@@ -10,10 +10,10 @@ import pandas as pd
 
 from lossatlas.files import write_text
 from lossatlas.study.analysis.bootstrap import Mean, bootstrap_mean, bootstrap_pair_mean, generator_of
-from lossatlas.study.analysis.contrasts import Sample, contrast_table
+from lossatlas.study.analysis.contrasts import BARRIERS, Sample, contrast_table
 from lossatlas.study.analysis.correlations import correlation_table
 from lossatlas.study.analysis.evidence import Evidence
-from lossatlas.study.analysis.findings import finding_table
+from lossatlas.study.analysis.findings import FINDINGS, finding_table
 from lossatlas.study.analysis.runs import (
     CONFIGURATION,
     SPLITS,
@@ -54,7 +54,7 @@ def write_tables(store: Store) -> Tables:
         "regularization": regularization_table(decayed),
         "contrasts": contrast_table(matrix, weight_decays),
         "correlations": correlations,
-        "findings": finding_table(Evidence(matrix, weight_decays, correlations)),
+        "findings": finding_table(Evidence(matrix, weight_decays, correlations), FINDINGS),
     }
     for name, table in tables.items():
         write_text(store.root / "tables" / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
@@ -63,7 +63,7 @@ def write_tables(store: Store) -> Tables:
 
 def sample_of(runs: pd.DataFrame, pairs: pd.DataFrame) -> Sample:
     """Networks that did not diverge, and paths between them; `aligned` paths have their barriers in other columns."""
-    barriers = {f"{split}_barrier": name for split, name in zip(SPLITS, ("barrier", "test_barrier"), strict=True)}
+    barriers = {f"{split}_barrier": name for split, name in BARRIERS.items()}
     return Sample(with_shape(runs.query("not diverged")), with_shape(pairs.rename(columns=barriers)))
 
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from lossatlas.document.blocks import Block, Cell, Paragraph, Reference, Section, Text
-from lossatlas.numbers import MISSING, Row, accuracy_text, loss_text, percent_text
+from lossatlas.numbers import MISSING, Row, general_text, loss_text, percent_text, yes_or_no
 from lossatlas.study.analysis.runs import METRICS, SPLITS
 from lossatlas.study.report import grids
 from lossatlas.study.report.connectivity import alignment_table, barrier_table
@@ -15,18 +15,24 @@ from lossatlas.study.report.levels import FACTORS, level_blocks
 from lossatlas.study.report.material import Material
 
 MEASURES = {
-    "top_eigenvalue": ("Top eigenvalue", loss_text),
-    "smallest_eigenvalue": ("Smallest", loss_text),
-    "trace": ("Trace", loss_text),
-    "trace_error": ("Trace error", loss_text),
-    "sharpness": ("Sharpness", loss_text),
-    "sharpness_mean": ("Mean increase", loss_text),
-    "interpolation_bump": ("Rise on path", loss_text),
-    "slice_width": ("Slice width", loss_text),
-    "explained_variance": ("In plane", percent_text),
-    "off_plane": ("Off plane", percent_text),
+    "spectrum_top_eigenvalue": ("Top eigenvalue", loss_text),
+    "spectrum_smallest_eigenvalue": ("Smallest", loss_text),
+    "spectrum_trace": ("Trace", loss_text),
+    "spectrum_trace_error": ("Trace error", loss_text),
+    "epsilon_sharpness_maximum": ("Sharpness", loss_text),
+    "epsilon_sharpness_mean": ("Mean increase", loss_text),
+    "interpolate_by_weight_decay_penalty": ("Penalty", loss_text),
+    "interpolate_by_weight_decay_minimum": ("Path minimum", loss_text),
+    "interpolate_rise": ("Rise on path", loss_text),
+    "random_line_width": ("Slice width", loss_text),
+    "trajectory_plane_explained_variance": ("In plane", percent_text),
+    "trajectory_plane_off_plane": ("Off plane", percent_text),
 }
 
+DECAYED = (
+    "interpolate_by_weight_decay_penalty", "interpolate_by_weight_decay_minimum", "spectrum_top_eigenvalue",
+    "spectrum_trace", "epsilon_sharpness_maximum", "random_line_width",
+)  # fmt: skip
 
 _HOW_TO_READ: Text = ("How to read the intervals is said in ", Reference("comparisons"), ".")
 
@@ -49,17 +55,14 @@ def _runs(material: Material) -> Section:
     if not rows:
         return Section("appendix-runs", "Per-run metrics", (Paragraph(("No run has been trained yet.",)),))
     names = [*configuration_columns(material.study), material.seed_column()]
-    metrics = [
-        grids.number(name.replace("_", " ").capitalize(), name, accuracy_text if "accuracy" in name else loss_text)
-        for name in METRICS
-    ]
+    metrics = [grids.metric(name) for name in METRICS]
     blocks: list[Block] = [
         Paragraph(("One row for every trained run; its seed leads to its folder.",)),
         grids.table("runs", ("Losses and accuracies at the end of training.",), [*names, *metrics], rows),
     ]
     measured = [grids.number(heading, name, form) for name, (heading, form) in MEASURES.items() if name in rows[0]]
-    if "interpolation_monotone" in rows[0]:
-        measured.insert(-1, grids.text("Monotone", _monotone))
+    if "interpolate_monotone" in rows[0]:
+        measured.insert(-1, grids.text("Monotone", lambda row: yes_or_no(row["interpolate_monotone"])))
     if measured:
         caption = (
             "Geometry of the training loss around the final weights: eigenvalues and trace of the Hessian, largest and "
@@ -69,10 +72,6 @@ def _runs(material: Material) -> Section:
         )
         blocks.append(grids.table("run-measures", caption, [*names, *measured], rows))
     return Section("appendix-runs", "Per-run metrics", tuple(blocks))
-
-
-def _monotone(row: Row) -> str:
-    return {True: "yes", False: "no"}.get(row["interpolation_monotone"], MISSING)
 
 
 def _connectivity(material: Material) -> Section:
@@ -111,12 +110,8 @@ def every_regularized(material: Material) -> Section:
             *names,
             material.seed_column(),
             grids.plain("Weight decay", "weight_decay"),
-            *(
-                grids.number(
-                    name.replace("_", " ").capitalize(), name, accuracy_text if "accuracy" in name else loss_text
-                )
-                for name in (*METRICS, "penalty", "path_minimum", "top_eigenvalue", "trace", "sharpness", "slice_width")
-            ),
+            *(grids.metric(name) for name in METRICS),
+            *(grids.number(MEASURES[name][0], name, MEASURES[name][1]) for name in DECAYED),
         ]
         caption = (
             "Every network of the regularization study: metrics, penalty of the final weights, lowest training loss "
@@ -134,16 +129,16 @@ def _thumbnails(material: Material, decays: Sequence[float]) -> Block:
             "architecture": run.architecture,
             "activation": run.activation,
             "optimizer": run.optimizer,
-            "decays": ", ".join(f"{decay:g}" for decay in decays),
-            "folder": material.store.regularization_figure_folder(run),
+            "decays": ", ".join(map(general_text, decays)),
+            "run": run,
         }
         for _, runs in itertools.groupby(study.regularization_runs(), key=lambda run: (*run.group, run.optimizer))
         for run in [next(runs)]
     ]
 
-    def picture(heading: str, file: str, text: str) -> Column:
+    def picture(heading: str, text: str, *, probe: str, kind: str) -> Column:
         def cell(row: Row) -> Cell:
-            path = row["folder"] / file
+            path = material.store.family_figure_file(row["run"], probe, kind)
             return Cell(text, image=material.target(path)) if path.is_file() else Cell(MISSING)
 
         return Column(heading, cell)
@@ -151,9 +146,19 @@ def _thumbnails(material: Material, decays: Sequence[float]) -> Block:
     columns = [
         *(grids.plain(name.capitalize(), name) for name in ("dataset", "architecture", "activation", "optimizer")),
         grids.text("Weight decays", lambda row: row["decays"]),
-        picture("Interpolation", "interpolation_surface.png", "interpolation over weight decay"),
+        picture(
+            "Interpolation",
+            "interpolation over weight decay",
+            probe="interpolate_by_weight_decay",
+            kind="surface",
+        ),
         *(
-            picture(f"Slice at {decay:g}", f"slice_surface_wd={decay:g}.png", f"random slice at weight decay {decay:g}")
+            picture(
+                f"Slice at {general_text(decay)}",
+                f"random slice at weight decay {general_text(decay)}",
+                probe="slice_by_weight_decay",
+                kind=f"surface_wd={general_text(decay)}",
+            )
             for decay in dict.fromkeys((decays[0], decays[-1]))
         ),
     ]

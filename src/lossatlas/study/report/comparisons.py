@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lossatlas.document.blocks import Block, Paragraph, Reference, Section
-from lossatlas.numbers import listed
+from lossatlas.numbers import general_text, listed
 from lossatlas.study.config import Run
 from lossatlas.study.models import Kind, parse_architecture
 from lossatlas.study.report import grids
@@ -13,9 +13,6 @@ from lossatlas.study.report.grids import TEST_MEANS
 from lossatlas.study.report.levels import mixed
 from lossatlas.study.report.material import Material, row_of
 from lossatlas.study.report.statements import contrast_table, contrasts, findings, findings_table, matched
-
-PLANE = "pca/plane_surface.png"
-OVER_THE_PLANE = "Loss over the plane of the training trajectory"
 
 
 def architectures(material: Material) -> Section | None:
@@ -42,8 +39,14 @@ def architectures(material: Material) -> Section | None:
     caption = ("Findings on depth and width.",)
     blocks += findings_table("architecture-findings", caption, findings(material, axes=("Depth", "Width")))
     runs = [material.example("small", "relu", "adam"), material.example("large", "relu", "adam")]
-    blocks += material.figures_of("architecture-plane", runs, PLANE, OVER_THE_PLANE)
+    blocks += planes_of(material, "architecture-plane", runs)
     return Section("architectures", "Architecture comparison", tuple(blocks))
+
+
+def planes_of(material: Material, label: str, runs: Sequence[Run | None]) -> list[Block]:
+    """The surfaces over the trajectories of several runs, beside each other."""
+    what = "Loss over the plane of the training trajectory"
+    return material.figures_of(label, runs, probe="trajectory_plane", kind="surface", what=what)
 
 
 def optimizers(material: Material) -> Section | None:
@@ -61,7 +64,7 @@ def optimizers(material: Material) -> Section | None:
     caption = ("Findings on the optimizer.",)
     blocks += findings_table("optimizer-findings", caption, findings(material, axes=("Optimizer",)))
     runs = material.under_each_optimizer("large", "tanh")
-    blocks += material.figures_of("optimizer-plane", runs, PLANE, OVER_THE_PLANE)
+    blocks += planes_of(material, "optimizer-plane", runs)
     return Section("optimizers", "Optimizer comparison", tuple(blocks))
 
 
@@ -70,7 +73,7 @@ def regularization(material: Material) -> Section | None:
     if not decays:
         return None
     rows = contrasts(material, factor="weight_decay")
-    named = listed([f"{decay:g}" for decay in decays])
+    named = listed([general_text(decay) for decay in decays])
     words = (
         f"Every configuration trained again at weight decay {named}, from the same initial weights and with the same "
         "batches. Curves and surfaces are of the loss of the data alone, without the penalty. Slices at all weight "
@@ -89,20 +92,22 @@ def regularization(material: Material) -> Section | None:
 
 
 def _regularized(material: Material, label: str, run: Run, decays: Sequence[float]) -> list[Block]:
-    folder = material.store.regularization_figure_folder(run)
     name = " · ".join((*run.group, run.optimizer))
-    shown = [
-        ("interpolation_surface", "Loss from initial to final weights, over weight decay"),
-        *(
-            (f"slice_surface_wd={decay:g}", f"Random slice at weight decay {decay:g}")
+    lines, slices = "interpolate_by_weight_decay", "slice_by_weight_decay"
+    shown = {
+        (lines, "surface"): "Loss from initial to final weights, over weight decay",
+        **{
+            (slices, f"surface_wd={general_text(decay)}"): f"Random slice at weight decay {general_text(decay)}"
             for decay in (decays[0], decays[-1])
-        ),
-        ("interpolation_curves", "Loss from initial to final weights, a line for each weight decay"),
-        ("slices_contour", "Random slices at each weight decay"),
-    ]
+        },
+        (lines, "curves"): "Loss from initial to final weights, a line for each weight decay",
+        (slices, "contour"): "Random slices at each weight decay",
+    }
     figures = [
-        material.figure(f"{label}-{index}", folder / f"{file}.png", f"{what}: {name}.", run=run)
-        for index, (file, what) in enumerate(dict(shown).items())
+        material.figure(
+            f"{label}-{index}", material.store.family_figure_file(run, probe, kind), (f"{what}: {name}.",), run=run
+        )
+        for index, ((probe, kind), what) in enumerate(shown.items())
     ]
     return row_of(figures)
 
@@ -140,23 +145,21 @@ def _on(material: Material, dataset: str, kind: Kind) -> Section | None:
         for size in ("small", "large")
     ]
     label = f"{kind}-{dataset}"
-    parts = [
-        ("interpolation/interpolation_loss.png", "Loss from initial (0) to final weights (1)"),
-        ("random_slice/slice1d_loss.png", "Loss along one random direction"),
-        ("random_slice/slice2d_surface.png", "Loss over a plane of two random directions"),
-    ]
+    parts = {
+        ("interpolate", "loss"): "Loss from initial (0) to final weights (1)",
+        ("random_line", "loss"): "Loss along one random direction",
+        ("random_plane", "surface"): "Loss over a plane of two random directions",
+    }
     figures = [
         material.figure(
             f"{label}-{run.architecture}-{index}",
-            material.store.figure_folder(run) / file,
-            f"{what}: ",
-            material.link(run),
-            ".",
+            material.store.figure_file(run, probe, shown),
+            (f"{what}: ", material.link(run), "."),
             run=run,
         )
         for run in dict.fromkeys(runs)
         if run
-        for index, (file, what) in enumerate(parts)
+        for index, ((probe, shown), what) in enumerate(parts.items())
     ]
     blocks = row_of(figures)
     names = {"conv": "ConvNets", "res": "Residual MLPs"}

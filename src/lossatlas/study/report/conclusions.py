@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lossatlas.document.blocks import Block, Items, Paragraph, Reference, Section, Text
-from lossatlas.numbers import Row, counted, listed
+from lossatlas.numbers import Row, counted, general_text, listed, step_text
 from lossatlas.study.analysis.contrasts import RESOLUTION
 from lossatlas.study.report.curvature import extremes
 from lossatlas.study.report.levels import FACTORS, calibration, mixed
@@ -62,9 +62,9 @@ def limits(material: Material) -> Section:
             "draw the seeds of each on its own and may therefore be too narrow",
         ),
         (
-            f"In ratios of losses, eigenvalues, traces and sharpness a value below {RESOLUTION:g}, about the rounding "
-            "of a loss in single precision, counts as that: networks that fit their data to the last bit would else "
-            "decide every ratio",
+            f"In ratios of losses, eigenvalues, traces and sharpness a value below {general_text(RESOLUTION)}, about "
+            "the rounding of a loss in single precision, counts as that: networks that fit their data to the last bit "
+            "would else decide every ratio",
         ),
         (
             "Many comparisons are made side by side, and intervals are not widened for it: of twenty true zeros one "
@@ -105,7 +105,7 @@ def _confounded(material: Material) -> Text:
 
 def _missing(material: Material) -> Text:
     planned, untrained, diverged = len(material.study.all_runs()), len(material.untrained), len(material.diverged)
-    failures = sum(len(failed) for failed in material.store.all_failures().values())
+    failures = sum(len(failed) for failed in material.records.failures.values())
     if not untrained and not diverged and not failures:
         return (f"All {counted(planned, 'run')} were trained, none diverged, no measurement failed",)
     return (
@@ -116,33 +116,38 @@ def _missing(material: Material) -> Text:
 
 def _plane(material: Material) -> Text:
     rows = material.rows("runs")
-    share = extremes(material, rows, "explained_variance", "Share of the trajectory's variance in its plane")
-    away = extremes(
-        material, rows, "off_plane", "Largest distance of a checkpoint from the plane over its distance from the end"
+    share = extremes(
+        material, rows, "trajectory_plane_explained_variance", "Share of the trajectory's variance in its plane"
     )
-    if not share or "explained_variance" not in rows[0]:
+    away = extremes(
+        material,
+        rows,
+        "trajectory_plane_off_plane",
+        "Largest distance of a checkpoint from the plane over its distance from the end",
+    )
+    if not share or "trajectory_plane_explained_variance" not in rows[0]:
         return ()
     return (*share, ". ", *away, ". A path that leaves the plane has another loss than the surface below it shows")
 
 
 def _hessian(material: Material) -> Text:
-    rows = [row for row in material.rows("runs") if row.get("top_eigenvalue") is not None]
-    if "hessian" not in material.study.probes.run or not rows:
+    rows = [row for row in material.rows("runs") if row.get("spectrum_top_eigenvalue") is not None]
+    if "spectrum" not in material.study.probes.run or not rows:
         return ()
-    missing = sum(row["top_eigenvalue"] != row["top_eigenvalue"] for row in rows)
+    missing = sum(row["spectrum_top_eigenvalue"] != row["spectrum_top_eigenvalue"] for row in rows)
     words = f"{missing} of {counted(len(rows), 'trained run')} have no spectrum. "
-    known = [row["hessian_converged"] for row in rows if row.get("hessian_converged") in (True, False)]
+    known = [row["spectrum_converged"] for row in rows if row.get("spectrum_converged") in (True, False)]
     if known:
         words += f"The eigenvalues of {sum(not one for one in known)} of {len(known)} spectra have not converged. "
-    return (words, *extremes(material, rows, "trace_error", "Standard error of the trace"))
+    return (words, *extremes(material, rows, "spectrum_trace_error", "Standard error of the trace"))
 
 
 def _test_set(material: Material) -> Text:
     data = material.study.data
     return (
-        f"{data.test} test examples, the same for all runs: a step of one is {1 / data.test:.2g} in accuracy, and "
-        f"differences of that size say nothing. The data seed ({data.seed}) is one draw, of training and test examples "
-        "alike, and accuracies differ from draw to draw",
+        f"{data.test} test examples, the same for all runs: a step of one is {step_text(1 / data.test)} in accuracy, "
+        f"and differences of that size say nothing. The data seed ({data.seed}) is one draw, of training and test "
+        "examples alike, and accuracies differ from draw to draw",
     )
 
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from lossatlas.document.blocks import Block, Figure, Items, Paragraph, Reference, Section, Text
-from lossatlas.numbers import Row, accuracy_text, counted, interval_text, loss_text
+from lossatlas.numbers import Row, accuracy_text, counted, interval_text, loss_text, yes_or_no
 from lossatlas.study.analysis.runs import CONFIGURATION, SPLITS
 from lossatlas.study.config import Run
 from lossatlas.study.report import grids
-from lossatlas.study.report.grids import configuration_columns, configuration_name
+from lossatlas.study.report.grids import configuration_columns, configuration_name, heading
 from lossatlas.study.report.material import Material, row_of
 from lossatlas.study.report.statements import factor_table, findings, findings_table
-
-LOSS_FIGURE = "connectivity_loss.png"
 
 
 def connectivity(material: Material) -> Section | None:
     rows = material.rows("connectivity")
-    if "connectivity" not in material.study.probes.run:
+    if "linear_connectivity" not in material.study.probes.run:
         return None
     if not rows:
         return Section("connectivity", "Connectivity", (Paragraph(("No pair of seeds has been connected.",)),))
@@ -38,10 +37,11 @@ def connectivity(material: Material) -> Section | None:
 def barrier_definition(material: Material) -> str:
     """What a barrier is, and what its interval covers."""
     seeds = len(material.study.training.seeds)
+    steps = vars(material.study.probes.settings("linear_connectivity"))["steps"]
     words = (
         "The barrier of a pair is the largest loss on its straight path minus the larger of the two end losses: 0 "
         "where no point of the path lies above both ends. The excess is the largest height of the path above the "
-        f"straight line between the end losses. A path is measured at {material.study.probes.connectivity.steps} even "
+        f"straight line between the end losses. A path is measured at {steps} even "
         "points and more around its peaks, so a narrower peak between them can be missed. The brackets hold a 95 % "
         "interval for the mean barrier: seeds, not pairs, are drawn again with replacement 2,000 times, because pairs "
         "that share a network are not independent; a pair counts as often as both its seeds were drawn, and a draw of "
@@ -64,7 +64,7 @@ def barrier_table(material: Material, label: str) -> Block:
     """One row for every configuration, as trained and aligned."""
     columns = [
         *configuration_columns(material.study),
-        grids.text("Aligned", lambda row: "yes" if row["aligned"] else "no"),
+        grids.text("Aligned", lambda row: yes_or_no(row["aligned"])),
         grids.count("Pairs", "num_pairs"),
         *(grids.mean(f"Mean {split} barrier", f"mean_{split}_barrier") for split in SPLITS),
         *(grids.number(f"Max {split} barrier", f"max_{split}_barrier") for split in SPLITS),
@@ -136,7 +136,7 @@ def _curves(material: Material) -> Section | None:
     configurations = [*material.under_each_optimizer("large", "tanh"), material.example("small", "relu", "adam")]
     figures = []
     for index, run in enumerate(run for run in dict.fromkeys(configurations) if run):
-        pair = next(_drawn_pairs(material, seeds_of(material, run)), None)
+        pair = next(drawn_pairs(material, seeds_of(material, run)), None)
         figures.append(_figure(material, f"path-{index}", pair) if pair else None)
     blocks = row_of(figures)
     if not blocks:
@@ -149,20 +149,27 @@ def seeds_of(material: Material, run: Run) -> list[Run]:
     return [run.model_copy(update={"seed": seed}) for seed in material.study.training.seeds]
 
 
-def _drawn_pairs(material: Material, runs: Iterable[Run]) -> Iterator[tuple[Run, Run]]:
+def loss_figure(material: Material, a: Run, b: Run) -> Path:
+    """The figure of the loss on the path between two runs, drawn or not."""
+    return material.store.pair_figure_file(a, b, "linear_connectivity", "loss")
+
+
+def drawn_pairs(material: Material, runs: Iterable[Run]) -> Iterator[tuple[Run, Run]]:
     for a, b in itertools.combinations(runs, 2):
-        if (material.store.pair_figure_folder(a, b) / LOSS_FIGURE).is_file():
+        if loss_figure(material, a, b).is_file():
             yield a, b
 
 
 def _figure(material: Material, label: str, pair: tuple[Run, Run]) -> Figure | None:
     a, b = pair
-    file = material.store.pair_figure_folder(a, b) / LOSS_FIGURE
-    return material.figure(label, file, "Loss from ", material.link(a), " to ", material.link(b), ".", run=a)
+    caption = ("Loss from ", material.link(a), " to ", material.link(b), ".")
+    return material.figure(label, loss_figure(material, a, b), caption, run=a)
 
 
 def _by_factor(material: Material) -> Section | None:
-    table = factor_table(material, "barrier-contrasts", "Barrier of the training loss, as trained", "barrier")
+    table = factor_table(
+        material, "barrier-contrasts", "Barrier of the training loss, as trained", "linear_connectivity_barrier"
+    )
     return Section("connectivity-factors", "By design choice", tuple(table)) if table else None
 
 
@@ -175,13 +182,13 @@ def _alignment(material: Material) -> Section | None:
 
 def _optimizers(material: Material) -> Section | None:
     optimizers = material.study.training.optimizers
-    if len(optimizers) < 2 or not material.study.probes.connectivity.between_optimizers:
+    if len(optimizers) < 2 or not material.study.probes.between_optimizers:
         return None
     figures = []
     for index, run in enumerate((material.example("large", "tanh"), material.example("small", "relu"))):
         if run:
             both = [run.model_copy(update={"optimizer": optimizer}) for optimizer in optimizers]
-            pair = next(_drawn_pairs(material, both), None)
+            pair = next(drawn_pairs(material, both), None)
             figures.append(_figure(material, f"optimizer-path-{index}", pair) if pair else None)
     blocks = row_of(figures)
     if not blocks:
@@ -192,13 +199,10 @@ def _optimizers(material: Material) -> Section | None:
     )
     fields = ("dataset", "architecture", "activation", "weight_decay")
     columns = [
-        *(
-            grids.text(field.replace("_", " ").capitalize(), lambda row, field=field: str(row[field]))
-            for field in fields
-        ),
+        *(grids.text(heading(field), lambda row, field=field: str(row[field])) for field in fields),
         grids.text("From", lambda row: row["optimizer_a"]),
         grids.text("To", lambda row: row["optimizer_b"]),
-        grids.text("Aligned", lambda row: "yes" if row["aligned"] else "no"),
+        grids.text("Aligned", lambda row: yes_or_no(row["aligned"])),
         grids.count("Pairs", "num_pairs"),
         *(grids.mean(f"Mean {split} barrier", f"mean_{split}_barrier") for split in SPLITS),
         grids.number("Max test barrier", "max_test_barrier"),

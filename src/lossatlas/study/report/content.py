@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from lossatlas.document.blocks import Document
 from lossatlas.numbers import counted, listed
 from lossatlas.study.report.appendices import appendices
@@ -13,15 +11,14 @@ from lossatlas.study.report.connectivity import connectivity
 from lossatlas.study.report.curvature import hessian, sharpness
 from lossatlas.study.report.landscapes import landscapes
 from lossatlas.study.report.material import Material
+from lossatlas.study.report.measures import measures
 from lossatlas.study.report.overview import overview, setup
 from lossatlas.study.report.performance import performance
 from lossatlas.study.report.references import references
-from lossatlas.study.store import Store
 
 
-def build_report(store: Store, tables: dict[str, pd.DataFrame]) -> Document:
+def build_report(material: Material) -> Document:
     """The report as a document. Parts whose data the study lacks are left out, or said to be absent."""
-    material = Material(store, tables)
     sections = [
         overview(material),
         setup(material),
@@ -39,12 +36,15 @@ def build_report(store: Store, tables: dict[str, pd.DataFrame]) -> Document:
         references(),
         *appendices(material),
     ]
-    study = store.study
+    present = [section for section in sections if section]
+    if found := measures(material, present):
+        present.append(found)
+    study = material.study
     return Document(
         title=f"Loss landscapes: the {study.name} study",
         subtitle=(
             f"{counted(len(list(study.runs())), 'network')} on {listed(list(study.data.datasets))}, "
             f"{counted(len(study.training.seeds), 'seed')} for each configuration{material.more}"
         ),
-        sections=tuple(section for section in sections if section),
+        sections=tuple(present),
     )

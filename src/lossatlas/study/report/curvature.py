@@ -11,21 +11,21 @@ from lossatlas.study.report.statements import OUTCOMES, correlation_table, facto
 
 
 def hessian(material: Material) -> Section | None:
-    rows = _measured(material, "top_eigenvalue")
+    rows = measured(material, "spectrum_top_eigenvalue")
     if not rows:
         return None
-    probe = material.study.probes.hessian
-    negative = sum(row["smallest_eigenvalue"] < 0 for row in rows)
+    settings = vars(material.study.probes.settings("spectrum"))
+    negative = sum(row["spectrum_smallest_eigenvalue"] < 0 for row in rows)
     words = (
-        f"Of the Hessian of the training loss at the final weights: the {probe.eigenvalues} largest eigenvalues and "
-        f"the smallest by Lanczos iteration, and the trace by Hutchinson's estimator with {probe.samples} random "
+        f"Of the Hessian of the training loss at the final weights: the {settings['k']} largest eigenvalues and "
+        f"the smallest by Lanczos iteration, and the trace by Hutchinson's estimator with {settings['samples']} random "
         "vectors, all from Hessian-vector products in double precision; no matrix is formed. Residuals and standard "
         "errors stand beside the values in the folder of each run."
     )
     ranges: list[Text] = [
-        extremes(material, rows, "top_eigenvalue", "Top eigenvalue"),
-        extremes(material, rows, "trace", "Trace"),
-        extremes(material, rows, "smallest_eigenvalue", "Smallest eigenvalue"),
+        extremes(material, rows, "spectrum_top_eigenvalue", "Top eigenvalue"),
+        extremes(material, rows, "spectrum_trace", "Trace"),
+        extremes(material, rows, "spectrum_smallest_eigenvalue", "Smallest eigenvalue"),
         (
             f"The smallest eigenvalue is negative in {negative} of {counted(len(rows), 'run')}: there the end of "
             "training is no strict minimum of the training loss",
@@ -34,7 +34,7 @@ def hessian(material: Material) -> Section | None:
     blocks = (Paragraph((words,)), Items(tuple(text for text in ranges if text)))
     sections = [
         _spectra(material),
-        _by_factor(material, "hessian", ("top_eigenvalue", "trace")),
+        _by_factor(material, "hessian", ("spectrum_top_eigenvalue", "spectrum_trace")),
         _expected(
             material,
             "hessian",
@@ -47,31 +47,32 @@ def hessian(material: Material) -> Section | None:
 
 
 def sharpness(material: Material) -> Section | None:
-    rows = _measured(material, "sharpness")
+    rows = measured(material, "epsilon_sharpness_maximum")
     correlations = correlation_table(material, "correlations-table")
     if not rows:
         return None
-    probe = material.study.probes.sharpness
+    settings = vars(material.study.probes.settings("epsilon_sharpness"))
+    samples, share = settings["samples"], f"{100 * settings['radius']:g} %"
     words = (
-        f"Epsilon-sharpness is the largest increase of the training loss among {probe.samples} random directions that "
-        f"move every parameter tensor by {100 * probe.radius:g} % of its norm. Where the Hessian speaks of an "
-        "infinitely small neighbourhood, this speaks of a finite one."
+        f"Epsilon-sharpness is the largest increase of the training loss among {samples} random directions that move "
+        f"every parameter tensor by {share} of its norm. Where the Hessian speaks of an infinitely small "
+        "neighbourhood, this speaks of a finite one."
     )
     blocks = (
         Paragraph((words,)),
         Items(
             (
-                extremes(material, rows, "sharpness", "Largest increase"),
-                extremes(material, rows, "sharpness_mean", "Mean increase"),
+                extremes(material, rows, "epsilon_sharpness_maximum", "Largest increase"),
+                extremes(material, rows, "epsilon_sharpness_mean", "Mean increase"),
             )
         ),
     )
     runs = [*material.under_each_optimizer("large", "tanh"), material.example("small", "relu", "adam")]
     what = "Increases of the loss under random perturbations"
-    figures = material.figures_of("histogram", runs, "sharpness/sharpness_hist.png", what)
+    figures = material.figures_of("histogram", runs, probe="epsilon_sharpness", kind="hist", what=what)
     sections = [
         Section("histograms", "Example histograms", tuple(figures)) if figures else None,
-        _by_factor(material, "sharpness", ("sharpness",)),
+        _by_factor(material, "sharpness", ("epsilon_sharpness_maximum",)),
         Section("correlations", "Geometry and generalization", tuple(correlations)) if correlations else None,
         _expected(
             material,
@@ -100,14 +101,14 @@ def extremes(material: Material, rows: Sequence[Row], name: str, what: str) -> T
     )
 
 
-def _measured(material: Material, name: str) -> list[Row]:
+def measured(material: Material, name: str) -> list[Row]:
     return [row for row in material.rows("runs") if row.get(name, float("nan")) == row.get(name)]
 
 
 def _spectra(material: Material) -> Section | None:
     runs = [*material.under_each_optimizer("large", "tanh"), material.example("small", "relu", "adam")]
     what = "Leading eigenvalues of the Hessian"
-    figures = material.figures_of("spectrum", runs, "hessian/hessian_spectrum.png", what)
+    figures = material.figures_of("spectrum", runs, probe="spectrum", kind="spectrum", what=what)
     return Section("spectra", "Example spectra", tuple(figures)) if figures else None
 
 
@@ -115,7 +116,7 @@ def _by_factor(material: Material, label: str, outcomes: Sequence[str]) -> Secti
     blocks: list[Block] = []
     for outcome in outcomes:
         name = OUTCOMES[outcome][0].upper() + OUTCOMES[outcome][1:]
-        blocks += factor_table(material, f"{label}-{outcome.replace('_', '-')}", name, outcome)
+        blocks += factor_table(material, f"{outcome.replace('_', '-')}-contrasts", name, outcome)
     return Section(f"{label}-factors", "By design choice", tuple(blocks)) if blocks else None
 
 

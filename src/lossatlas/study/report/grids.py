@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lossatlas.document.blocks import Cell, Table, Text
-from lossatlas.numbers import MISSING, Form, Row, accuracy_text, between, interval_text, loss_text
+from lossatlas.numbers import (
+    MISSING,
+    Form,
+    Row,
+    accuracy_text,
+    between,
+    general_text,
+    interval_text,
+    loss_text,
+    metric_form,
+)
 from lossatlas.study.analysis.runs import CONFIGURATION
 from lossatlas.study.config import Study
 
@@ -33,8 +43,7 @@ def plain(heading: str, name: str) -> Column:
     """A name, or a number as it is; what is missing is a dash."""
 
     def cell(row: Row) -> Cell:
-        value = row[name]
-        return Cell(format(value, "g") if isinstance(value, float) else str(value))
+        return Cell(general_text(row[name]))
 
     return Column(heading, cell)
 
@@ -53,6 +62,11 @@ def number(heading: str, name: str, form: Form = loss_text) -> Column:
     return Column(heading, cell, numeric=True)
 
 
+def metric(name: str) -> Column:
+    """A loss or an accuracy under its own name."""
+    return number(heading(name), name, metric_form(name))
+
+
 def mean(heading: str, name: str, form: Form = loss_text) -> Column:
     """A mean and its interval."""
     return Column(heading, lambda row: Cell(interval_text(row, name, form), value=_value(row[name])), numeric=True)
@@ -65,6 +79,14 @@ def estimate(heading: str, name: str, form: Form = loss_text) -> Column:
         return Cell(between(row[name], row["low"], row["high"], form), value=_value(row[name]))
 
     return Column(heading, cell, numeric=True)
+
+
+def heading(name: str) -> str:
+    """
+    >>> heading("weight_decay")
+    'Weight decay'
+    """
+    return name.replace("_", " ").capitalize()
 
 
 def text(heading: str, words: Callable[[Row], str]) -> Column:
@@ -87,7 +109,7 @@ TEST_MEANS: tuple[Column, ...] = (
 
 def configuration_columns(study: Study) -> list[Column]:
     """The name of a configuration; its weight decay where the study has several."""
-    columns = [plain(name.replace("_", " ").capitalize(), name) for name in CONFIGURATION]
+    columns = [plain(heading(name), name) for name in CONFIGURATION]
     return columns if len(study.training.weight_decays) > 1 else columns[:-1]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lossatlas.document.blocks import Block, Items, Paragraph, Strong, Text
-from lossatlas.numbers import Row, counted, loss_text
+from lossatlas.numbers import Row, counted, loss_text, step_text
 from lossatlas.study.analysis.bootstrap import unmatched
 from lossatlas.study.analysis.runs import with_shape
 from lossatlas.study.report import grids
@@ -84,7 +84,7 @@ def seeds_interval(material: Material, rows: Sequence[Row]) -> str:
             "Where the bracket is [–], no configuration has more than a single run (or a value is not finite), and "
             "one run says nothing about the spread between seeds. "
         )
-    step = format(1 / material.study.data.test, ".2g")
+    step = step_text(1 / material.study.data.test)
     return words + f"One test example more or less is a step of {step} in the test accuracy of a run."
 
 

@@ -10,10 +10,12 @@ from typing import Literal
 
 import pandas as pd
 
-from lossatlas.document.blocks import Block, Cell, Figure, FigureRow, Inline, Link
+from lossatlas.document.blocks import Block, Cell, Figure, FigureRow, Link, Text
 from lossatlas.numbers import Row
+from lossatlas.probes.probe import Of, Probe
 from lossatlas.study.config import Run, Study
 from lossatlas.study.models import Kind, parse_architecture
+from lossatlas.study.records import Records
 from lossatlas.study.report.grids import Column
 from lossatlas.study.store import Store
 
@@ -22,29 +24,44 @@ Size = Literal["small", "large"]
 
 @dataclass(frozen=True)
 class Material:
-    """A store and its tables; a table that is missing has no rows."""
+    """A store and its tables, and what is read of them once for all pages; a table that is missing has no rows."""
 
     store: Store
     tables: dict[str, pd.DataFrame]
+
+    @cached_property
+    def records(self) -> Records:
+        return Records(self.store)
 
     @property
     def study(self) -> Study:
         return self.store.study
 
     def rows(self, name: str) -> list[Row]:
-        if name not in self.tables:
-            return []
-        return [{str(column): value for column, value in row.items()} for row in self.tables[name].to_dict("records")]
+        return list(self._rows.get(name, []))
+
+    @cached_property
+    def _rows(self) -> dict[str, list[Row]]:
+        return {
+            name: [{str(column): value for column, value in row.items()} for row in table.to_dict("records")]
+            for name, table in self.tables.items()
+        }
+
+    @property
+    def probes(self) -> list[Probe]:
+        """What the study measures: those over weight decay only where it has several."""
+        kinds: tuple[Of, ...] = ("model", "trajectory", "pair", "models")
+        return self.study.probes.of(*kinds, *(("family",) if self.study.regularization.weight_decays else ()))
 
     # Runs of the matrix and of the regularization study ----------------------------------------------------------
 
     @cached_property
     def untrained(self) -> list[Run]:
-        return [run for run in self.study.all_runs() if not self.store.trained(run)]
+        return [run for run in self.study.all_runs() if run not in self.records.metrics]
 
     @cached_property
     def diverged(self) -> list[Run]:
-        return [run for run in self.study.all_runs() if self.store.trained(run) and self.store.diverged(run)]
+        return [run for run in self.study.all_runs() if self.records.diverged(run)]
 
     @property
     def more(self) -> str:
@@ -115,18 +132,29 @@ class Material:
 
     # Figures -----------------------------------------------------------------------------------------------------
 
-    def figure(self, label: str, file: Path, *caption: Inline, run: Run | None = None) -> Figure | None:
-        """The figure in `file`, if it has been drawn."""
+    def figure(self, label: str, file: Path, caption: Text, *, run: Run | None = None) -> Figure | None:
+        """The figure in `file`, if it has been drawn; `run` is what it came from."""
         if not file.is_file():
             return None
         return Figure(label, caption, self.target(file), self.target(self.store.run_folder(run)) if run else None)
 
-    def figures_of(self, label: str, runs: Iterable[Run | None], file: str, what: str) -> list[Block]:
-        """One file of the figures of several runs, beside each other; empty when none has been drawn."""
+    def figures_of(self, label: str, runs: Iterable[Run | None], *, probe: str, kind: str, what: str) -> list[Block]:
+        """One figure of several runs, beside each other; empty when none has been drawn.
+
+        Args:
+            label: what the figures are called, with a number each.
+            runs: each is shown once; None is left out.
+            probe: the name of the function that measured what is shown.
+            kind: which of its figures: "loss", "surface", ...
+            what: says in words what is shown.
+        """
         unique = list(dict.fromkeys(run for run in runs if run is not None))
         found = [
             self.figure(
-                f"{label}-{index}", self.store.figure_folder(run) / file, f"{what}: ", self.link(run), ".", run=run
+                f"{label}-{index}",
+                self.store.figure_file(run, probe, kind),
+                (f"{what}: ", self.link(run), "."),
+                run=run,
             )
             for index, run in enumerate(unique)
         ]

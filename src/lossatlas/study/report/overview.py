@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lossatlas.document.blocks import Block, Code, Items, Link, Paragraph, Reference, Section, Text
 from lossatlas.files import read_json
-from lossatlas.numbers import Row, accuracy_text, counted, interval_text, listed, loss_text
+from lossatlas.numbers import Row, accuracy_text, counted, general_text, interval_text, listed, loss_text
 from lossatlas.study.config import shipped_studies
 from lossatlas.study.models import PRESETS, Architecture, parse_architecture
 from lossatlas.study.report import grids
@@ -13,14 +13,6 @@ from lossatlas.study.report.levels import seeds_interval
 from lossatlas.study.report.material import Material
 from lossatlas.study.report.statements import findings, findings_table, verdicts
 
-PROBES = {
-    "interpolation": "interpolation along the straight line from initial to final weights",
-    "random_slice": "slices along random, filter-normalised directions",
-    "pca": "the plane of the two leading principal directions of the training trajectory",
-    "hessian": "leading eigenvalues and trace of the Hessian",
-    "sharpness": "epsilon-sharpness under random perturbations",
-    "connectivity": "straight paths between networks trained apart",
-}
 DATASETS = {
     "moons": "two interleaving half circles",
     "circles": "two concentric rings, the inner one of radius 0.3",
@@ -34,7 +26,7 @@ def overview(material: Material) -> Section:
     study = material.study
     rows = material.rows("configurations")
     trained = len(study.all_runs()) - len(material.untrained)
-    probes = [PROBES[probe] for probe in study.probes.run]
+    probes = [f"{probe.name.replace('_', ' ')} ({probe.title})" for probe in material.probes]
     blocks: list[Block] = [
         Paragraph(
             (
@@ -137,9 +129,10 @@ def _data(material: Material) -> Section:
         "deviation of the training examples. "
     )
     if set(data.datasets) - {"gaussians"}:
-        words += f"Gaussian noise of standard deviation {data.noise:g} is added to the inputs. "
+        words += f"Gaussian noise of standard deviation {general_text(data.noise)} is added to the inputs. "
     if "gaussians" in data.datasets:
-        words += f"Each Gaussian cluster has a standard deviation of {data.spread:g} at distance 1 from the origin. "
+        spread = general_text(data.spread)
+        words += f"Each Gaussian cluster has a standard deviation of {spread} at distance 1 from the origin. "
     words += f"The examples are drawn once, with seed {data.seed}, and are the same for every network."
     return Section("data", "Data sets", (Items(tuple(items)), Paragraph((words,))))
 
@@ -181,16 +174,18 @@ def _form(shape: Architecture) -> str:
 def _training(material: Material) -> Section:
     training = material.study.training
     optimizers = {
-        "sgd": f"SGD: learning rate {training.sgd_learning_rate:g}, momentum {training.momentum:g}",
-        "adam": f"Adam: learning rate {training.adam_learning_rate:g}",
+        "sgd": (
+            f"SGD: learning rate {general_text(training.sgd_learning_rate)}, momentum {general_text(training.momentum)}"
+        ),
+        "adam": f"Adam: learning rate {general_text(training.adam_learning_rate)}",
     }
-    decays = listed([f"{decay:g}" for decay in training.weight_decays])
+    decays = listed([general_text(decay) for decay in training.weight_decays])
     items: list[Text] = [(optimizers[name],) for name in training.optimizers]
     items += [
         (f"Weight decay {decays}, added to the gradient (coupled)",),
         (
             f"{counted(training.epochs, 'epoch')} in batches of {training.batch_size}; the learning rate is multiplied "
-            f"by {training.decay_factor:g} every {counted(training.step_size, 'epoch')}",
+            f"by {general_text(training.decay_factor)} every {counted(training.step_size, 'epoch')}",
         ),
         (
             f"Seeds {listed([str(seed) for seed in training.seeds])}: each sets the initialization and the order of "
@@ -203,7 +198,7 @@ def _training(material: Material) -> Section:
     ]
     regularization = material.study.regularization
     if regularization.weight_decays:
-        again = listed([f"{decay:g}" for decay in regularization.weight_decays])
+        again = listed([general_text(decay) for decay in regularization.weight_decays])
         seeds = listed([str(seed) for seed in regularization.seeds])
         items.append(
             (f"For the regularization study every configuration is trained at weight decay {again}, seed {seeds}",)

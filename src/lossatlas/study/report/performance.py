@@ -5,9 +5,10 @@ from __future__ import annotations
 from lossatlas.document.blocks import Block, Items, Paragraph, Reference, Section
 from lossatlas.numbers import Row, accuracy_text, counted, interval_text, listed, loss_text
 from lossatlas.study.report import grids
+from lossatlas.study.report.comparisons import planes_of
 from lossatlas.study.report.grids import TEST_MEANS
 from lossatlas.study.report.levels import mixed
-from lossatlas.study.report.material import Material
+from lossatlas.study.report.material import Material, Size
 from lossatlas.study.report.statements import (
     contrast_sentences,
     contrast_table,
@@ -125,10 +126,18 @@ def _activations(material: Material) -> Section:
 
 
 def _curves(material: Material) -> Section | None:
+    examples: tuple[tuple[Size, str], ...] = (("large", "tanh"), ("small", "gelu"))
     what = "Training and test loss from initial (0) to final weights (1)"
-    file = "interpolation/interpolation_loss.png"
-    large = material.figures_of("curve-large", material.under_each_optimizer("large", "tanh"), file, what)
-    small = material.figures_of("curve-small", material.under_each_optimizer("small", "gelu"), file, what)
+    large, small = (
+        material.figures_of(
+            f"curve-{size}",
+            material.under_each_optimizer(size, activation),
+            probe="interpolate",
+            kind="loss",
+            what=what,
+        )
+        for size, activation in examples
+    )
     if not (large or small):
         return None
     words = (
@@ -170,8 +179,7 @@ def _other_data_sets(material: Material) -> Section | None:
     caption = ("Findings on data sets.",)
     blocks += findings_table("dataset-findings", caption, findings(material, axes=("Datasets",)))
     runs = [material.example("large", "tanh", "sgd", dataset=dataset) for dataset in datasets]
-    what = "Loss over the plane of the training trajectory"
-    blocks += material.figures_of("dataset-surface", runs, "pca/plane_surface.png", what)
+    blocks += planes_of(material, "dataset-surface", runs)
     return Section("datasets", "Other data sets", tuple(blocks))
 
 

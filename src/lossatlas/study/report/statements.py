@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lossatlas.document.blocks import Block, Cell, Paragraph, Reference, Text
-from lossatlas.numbers import MISSING, Row, between, counted, listed, ratio_text, signed_text, tau_text
+from lossatlas.numbers import MISSING, Row, between, counted, general_text, listed, ratio_text, signed_text, tau_text
 from lossatlas.study.analysis.correlations import POOLED
 from lossatlas.study.report import grids
 from lossatlas.study.report.grids import Column
@@ -17,14 +17,14 @@ OUTCOMES = {
     "train_loss": "training loss",
     "test_loss": "test loss",
     "test_accuracy": "test accuracy",
-    "top_eigenvalue": "top eigenvalue",
-    "trace": "trace of the Hessian",
-    "sharpness": "sharpness",
-    "barrier": "barrier between seeds",
-    "interpolation_bump": "rise on the path from initial to final weights",
-    "interpolation_monotone": "share of monotone paths",
-    "slice_width": "width of the random slice",
-    "path_minimum": "lowest training loss on that path",
+    "spectrum_top_eigenvalue": "top eigenvalue",
+    "spectrum_trace": "trace of the Hessian",
+    "epsilon_sharpness_maximum": "sharpness",
+    "linear_connectivity_barrier": "barrier between seeds",
+    "interpolate_rise": "rise on the path from initial to final weights",
+    "interpolate_monotone": "share of monotone paths",
+    "random_line_width": "width of the random slice",
+    "interpolate_by_weight_decay_minimum": "lowest training loss on that path",
     "generalization_gap": "generalization gap",
 }
 VERDICTS = ("supported", "contradicted", "undecided")
@@ -96,7 +96,7 @@ def contrast_table(label: str, caption: Text, rows: Sequence[Row], *, factor: bo
     """Level b minus level a, and how many times as large it is where that can be said."""
     columns = [
         *([grids.text("Factor", lambda row: row["factor"].replace("_", " "))] if factor else []),
-        grids.text("Compared", lambda row: f"{level(row['level_b'])} against {level(row['level_a'])}"),
+        grids.text("Compared", lambda row: f"{general_text(row['level_b'])} against {general_text(row['level_a'])}"),
         *([] if factor else [grids.text("Measure", lambda row: outcome_name(row["outcome"]))]),
         grids.count("n", "n"),
         grids.estimate("Difference", "estimate", signed_text),
@@ -110,10 +110,6 @@ def _ratio(row: Row) -> Cell:
     if found is None:
         return Cell(MISSING)
     return Cell(between(found["estimate"], found["low"], found["high"], ratio_text), value=found["estimate"])
-
-
-def level(value: object) -> str:
-    return format(value, "g") if isinstance(value, float) else str(value)
 
 
 def sides(row: Row) -> str:
@@ -132,9 +128,9 @@ def contrast_sentences(rows: Sequence[Row]) -> list[Text]:
 
 def _sentence(row: Row) -> str:
     factor = {"dataset": "data set"}.get(row["factor"], row["factor"].replace("_", " "))
-    a, b = f"{factor} {level(row['level_a'])}", f"{factor} {level(row['level_b'])}"
+    a, b = f"{factor} {general_text(row['level_a'])}", f"{factor} {general_text(row['level_b'])}"
     outcome = outcome_name(row["outcome"])
-    units = "matched pairs of seeds" if row["outcome"] == "barrier" else "matched pairs of networks"
+    units = "matched pairs of seeds" if row["outcome"] == "linear_connectivity_barrier" else "matched pairs of networks"
     number = f"{between(row['estimate'], row['low'], row['high'], signed_text)}, n = {row['n']} {units}"
     match sides(row):
         case "is larger":

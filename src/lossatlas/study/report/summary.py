@@ -11,32 +11,30 @@ from lossatlas.document.markdown import write_markdown
 from lossatlas.files import write_text
 from lossatlas.numbers import Row, accuracy_text, counted, interval_text, loss_text
 from lossatlas.study.analysis.runs import SPLITS, first_of_each_configuration
-from lossatlas.study.analysis.tables import Tables
-from lossatlas.study.config import Run
 from lossatlas.study.models import parse_architecture
 from lossatlas.study.report import grids
 from lossatlas.study.report.appendices import every_regularized
 from lossatlas.study.report.comparisons import regularization
 from lossatlas.study.report.connectivity import (
-    LOSS_FIGURE,
     alignment_table,
     alignment_words,
     barrier_definition,
     barrier_table,
+    drawn_pairs,
+    loss_figure,
     seeds_of,
 )
 from lossatlas.study.report.grids import TEST_MEANS, configuration_columns, configuration_name
 from lossatlas.study.report.levels import FACTORS, level_blocks, seeds_interval
 from lossatlas.study.report.material import Material
 from lossatlas.study.report.overview import comparisons_and_intervals, what_was_run
-from lossatlas.study.store import Store
 
 PAGES = (*(f"{factor}_study" for factor in FACTORS), "connectivity_study", "regularization_study")
 
 
-def write_pages(store: Store, tables: Tables) -> list[Path]:
-    """Write summary.md and one page per study at the root of the store, from the tables; returns their paths."""
-    material = Material(store, tables)
+def write_pages(material: Material) -> list[Path]:
+    """Write summary.md and one page per study at the root of the store; returns their paths."""
+    root = material.store.root
     pages = {
         "summary": _summary(material),
         **{f"{factor}_study": _factor_page(material, factor) for factor in FACTORS},
@@ -44,8 +42,8 @@ def write_pages(store: Store, tables: Tables) -> list[Path]:
         "regularization_study": _regularization_page(material),
     }
     for name, page in pages.items():
-        write_text(store.root / f"{name}.md", write_markdown(page, contents=False))
-    return [store.root / f"{name}.md" for name in pages]
+        write_text(root / f"{name}.md", write_markdown(page, contents=False))
+    return [root / f"{name}.md" for name in pages]
 
 
 def _page(material: Material, what: str, blocks: Sequence[Block], sections: list[Section]) -> Document:
@@ -92,7 +90,7 @@ def _account(material: Material) -> tuple[str, list[Block]]:
     items += [(f"not trained: {run}",) for run in untrained]
     failures = [
         (folder.relative_to(store.root).as_posix(), what, message)
-        for folder, failed in store.all_failures().items()
+        for folder, failed in material.records.failures.items()
         for what, message in failed.items()
     ]
     for folder, what, message in failures:
@@ -219,11 +217,8 @@ def _connectivity_examples(material: Material) -> list[Link]:
     """For each configuration the first pair of seeds with a figure."""
     links = []
     for first in first_of_each_configuration(material.store):
-        seeds: list[Run] = seeds_of(material, first)
-        for a, b in itertools.combinations(seeds, 2):
-            file = material.store.pair_figure_folder(a, b) / LOSS_FIGURE
-            if file.is_file():
-                name = configuration_name(material.study, a.model_dump())
-                links.append(Link(f"{name}, seeds {a.seed} and {b.seed}", material.target(file)))
-                break
+        for a, b in itertools.islice(drawn_pairs(material, seeds_of(material, first)), 1):
+            name = configuration_name(material.study, a.model_dump())
+            file = loss_figure(material, a, b)
+            links.append(Link(f"{name}, seeds {a.seed} and {b.seed}", material.target(file)))
     return links

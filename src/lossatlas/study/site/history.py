@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lossatlas.numbers import general_text
+
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 14, 36
 DECADES = 2  # as in the figures: what spans more is on a log scale
@@ -79,11 +81,12 @@ def _chart(quantity: str, epochs: Sequence[float], values: dict[str, list[float]
             parts.append(f"{pen}{x(epoch):.1f} {y(math.log10(value) if log else value):.1f}")
             pen = "L"
         lines[split] = "".join(parts)
-    across = [Tick(round(x(epoch), 1), f"{epoch:g}") for epoch in _round_values(epochs[0], epochs[-1])]
+    across = [Tick(round(x(epoch), 1), general_text(epoch)) for epoch in _round_values(epochs[0], epochs[-1])]
     if log:
-        up = [Tick(round(y(power), 1), f"{10.0**power:g}") for power in range(math.ceil(low), math.floor(high) + 1)]
+        powers = range(math.ceil(low), math.floor(high) + 1)
+        up = [Tick(round(y(power), 1), general_text(10.0**power)) for power in powers]
     else:
-        up = [Tick(round(y(value), 1), f"{value:.6g}") for value in _round_values(low, high)]
+        up = [Tick(round(y(value), 1), general_text(value)) for value in _round_values(low, high)]
     return Chart(f"{quantity.capitalize()} by epoch" + (", log scale" if log else ""), lines, across, up)
 
 

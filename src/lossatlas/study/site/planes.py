@@ -8,7 +8,7 @@ from lossatlas.document.pages import ASSETS, write_planes
 from lossatlas.figures import interactive
 from lossatlas.results.storage import read_result
 from lossatlas.study.config import Run
-from lossatlas.study.site.site import PLANES, Site, slug
+from lossatlas.study.site.site import Site, slug
 from lossatlas.study.store import Store
 
 
@@ -21,19 +21,27 @@ def write_planes_of(site: Site, run: Run) -> Path | None:
     if not shown:
         return None
     file = planes_file(site.store, run)
-    if file.is_file() and file.stat().st_mtime_ns >= max(source.stat().st_mtime_ns for source in shown):
-        return file
-    data = {
-        plane: interactive.surface_data(read_result(source), most_nodes=interactive.MOST_NODES)
-        for plane, source in zip(site.planes(run), shown, strict=True)
-    }
-    return write_planes(file, slug(run), data)
+    if stale(site, run):
+        data = {
+            plane: interactive.surface_data(read_result(source), most_nodes=interactive.MOST_NODES)
+            for plane, source in shown.items()
+        }
+        write_planes(file, slug(run), data)
+    return file
+
+
+def stale(site: Site, run: Run) -> bool:
+    """Whether the script is missing, or older than what it shows."""
+    file, shown = planes_file(site.store, run), sources(site, run)
+    if not shown:
+        return False
+    return not file.is_file() or file.stat().st_mtime_ns < max(one.stat().st_mtime_ns for one in shown.values())
 
 
 def planes_file(store: Store, run: Run) -> Path:
     return store.root / ASSETS / "planes" / f"{slug(run)}.js"
 
 
-def sources(site: Site, run: Run) -> list[Path]:
-    """The results that there are of `site.planes`."""
-    return [site.store.run_folder(run) / PLANES[plane] for plane in site.planes(run)]
+def sources(site: Site, run: Run) -> dict[str, Path]:
+    """The results of `site.planes`, by probe."""
+    return {plane: site.store.result_file(run, plane) for plane in site.planes(run)}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lossatlas.document.blocks import Block, Cell, Figure, FigureRow, Items, Link, Paragraph, Section, Strong, Table
 from lossatlas.files import read_json
-from lossatlas.numbers import MISSING, Row
+from lossatlas.numbers import MISSING, Row, general_text, measure_text, yes_or_no
+from lossatlas.probes import BY_NAME, PROBES
+from lossatlas.probes.probe import Probe
 from lossatlas.study.config import Run
+from lossatlas.study.records import Records
 from lossatlas.study.site.site import ASSETS, Site, slug
 
 # What the columns of `runs.csv` are called, in the order in which a page shows them.
@@ -18,20 +21,9 @@ NUMBERS = {
     "test_loss": "Test loss",
     "train_accuracy": "Training accuracy",
     "test_accuracy": "Test accuracy",
-    "top_eigenvalue": "Largest eigenvalue of the Hessian",
-    "smallest_eigenvalue": "Smallest eigenvalue of the Hessian",
-    "trace": "Trace of the Hessian",
-    "trace_error": "Standard error of the trace",
-    "sharpness": "ε-sharpness: largest increase of the loss",
-    "sharpness_mean": "Mean increase of the loss",
-    "interpolation_bump": "Largest rise from initial to final weights",
-    "interpolation_monotone": "Monotone from initial to final weights",
-    "slice_width": "Width of the random slice",
-    "explained_variance": "Share of the path in its plane",
-    "off_plane": "Largest relative distance from that plane",
-    "surface_error": "Largest error to expect of that surface, of its range",
+    **{probe.column(name): column.words for probe in PROBES for name, column in probe.columns.items()},
 }
-# Figures by the end of their file's name, in the order in which they are shown.
+# Figures by their kind, in the order in which they are shown.
 _FIGURES = {
     "surface": "Loss as a surface",
     "contour": "Loss as contours",
@@ -40,35 +32,29 @@ _FIGURES = {
     "spectrum": "Eigenvalues of the Hessian",
     "hist": "Increase of the loss under random perturbations",
 }
-_GROUPS = {
-    "surfaces": ("Surfaces", ("random_slice/slice2d_surface.png", "pca/plane_surface.png")),
-    "path": ("From initial to final weights", ("interpolation/*.png",)),
-    "slices": ("Along random directions", ("random_slice/slice1d_*.png", "random_slice/slice2d_[!s]*.png")),
-    "plane": ("On the plane of the training path", ("pca/plane_[!s]*.png",)),
-    "curvature": ("Curvature and sharpness", ("hessian/*.png", "sharpness/*.png")),
-}
 
 
-def sections(site: Site, run: Run, row: Row) -> list[Section]:
+def sections(site: Site, records: Records, run: Run, row: Row) -> list[Section]:
     """Everything that a run's page says below its heading, but for the curves of its training. `row` is of runs.csv."""
     found = [
         Section("settings", "Settings", (_pairs("settings-table", _settings(site, run)),)),
         Section("numbers", "Numbers", (_pairs("numbers-table", numbers(row), numeric=True),)),
-        *(Section(label, title, _figures(site, run, patterns)) for label, (title, patterns) in _GROUPS.items()),
+        Section("surfaces", "Surfaces", _surfaces(site, run)),
+        *(Section(probe.name, probe.heading, _figures(site, run, probe)) for probe in PROBES),
         Section("decay", "At other weight decays", _over_weight_decay(site, run)),
-        Section("partners", "Paths to other runs", tuple(_partners(site, run))),
+        Section("partners", "Paths to other runs", tuple(_partners(site, records, run))),
         Section("files", "Files", tuple(_files(site, run))),
     ]
     return [section for section in found if section.blocks]
 
 
-def state(site: Site, run: Run) -> list[str]:
+def state(records: Records, run: Run) -> list[str]:
     """What a reader must know before the numbers."""
-    failed = site.store.failures(site.store.run_folder(run))
+    failed = records.failures.get(records.store.run_folder(run), {})
     said = [f"Failed: {what}. {message}" for what, message in failed.items()]
-    if not site.store.trained(run):
+    if run not in records.metrics:
         return ["This run has not been trained.", *said]
-    if site.store.diverged(run):
+    if records.diverged(run):
         return ["The training of this run diverged: nothing was measured around it.", *said]
     return said
 
@@ -85,9 +71,9 @@ def number(value: Any) -> Cell:
     """
     if value is None or value != value or str(value) == "<NA>":
         return Cell(MISSING)
-    if isinstance(value, bool) or str(value) in ("True", "False"):
-        return Cell("yes" if value else "no")
-    return Cell(format(value, "#.4g").rstrip(".") if value else "0", value=float(value))
+    if str(value) in ("True", "False"):
+        return Cell(yes_or_no(value))
+    return Cell(measure_text(value), value=float(value))
 
 
 def _settings(site: Site, run: Run) -> Iterator[tuple[str, Cell]]:
@@ -95,19 +81,15 @@ def _settings(site: Site, run: Run) -> Iterator[tuple[str, Cell]]:
     file = site.store.run_folder(run) / "config.json"
     config = read_json(file) if file.is_file() else run.model_dump()
     for name in names:
-        yield _words(name), Cell(_text(config[name]))
+        yield _words(name), Cell(general_text(config[name]))
     yield from ((_words(name), Cell(f"{value:,}")) for name, value in config.items() if name == "parameters")
     for group in ("data", "training"):
         for name, value in config.get(group, {}).items():
-            yield f"{_words(group)}: {_words(name).lower()}", Cell(_text(value))
+            yield f"{_words(group)}: {_words(name).lower()}", Cell(general_text(value))
 
 
 def _words(name: str) -> str:
     return name.replace("_", " ").capitalize()
-
-
-def _text(value: Any) -> str:
-    return format(value, "g") if isinstance(value, float) else str(value)
 
 
 def _pairs(label: str, pairs: Any, *, numeric: bool = False) -> Table:
@@ -118,24 +100,38 @@ def _pairs(label: str, pairs: Any, *, numeric: bool = False) -> Table:
 # Figures -------------------------------------------------------------------------------------------------------
 
 
-def _figures(site: Site, run: Run, patterns: tuple[str, ...]) -> tuple[Block, ...]:
-    """The figures whose files match, side by side; those of surfaces turn."""
-    folder = site.store.figure_folder(run)
+def _surfaces(site: Site, run: Run) -> tuple[Block, ...]:
+    """Every surface of the run: these turn."""
+    files = {BY_NAME[plane]: site.store.figure_file(run, plane, "surface") for plane in site.planes(run)}
+    return _row(site, run, {file: f"Loss {probe.title}" for probe, file in files.items() if file.is_file()})
+
+
+def _figures(site: Site, run: Run, probe: Probe) -> tuple[Block, ...]:
+    """The figures of a probe around the run, side by side, but for its surface."""
+    files = site.store.figures_of(run, probe.name).glob(probe.figure("*"))
+    shown = sorted((file for file in files if file.name != probe.figure("surface")), key=_place)
+    return _row(site, run, {file: _caption(file) for file in shown})
+
+
+def _row(site: Site, run: Run, captions: Mapping[Path, str]) -> tuple[Block, ...]:
     owner = site.path(site.store.run_folder(run))
-    figures = tuple(
-        Figure(file.stem, (_caption(file),), site.path(file), owner)
-        for pattern in patterns
-        for file in sorted(folder.glob(pattern), key=_place)
-    )
+    figures = tuple(Figure(file.stem, (words,), site.path(file), owner) for file, words in captions.items())
     return (FigureRow(figures),) if figures else ()
 
 
 def _over_weight_decay(site: Site, run: Run) -> tuple[Block, ...]:
     """The figures over weight decay of the run's configuration."""
-    folder = site.store.regularization_figure_folder(run)
+    lines, slices = "interpolate_by_weight_decay", "slice_by_weight_decay"
+    decays = [general_text(decay) for decay in sorted(site.store.study.regularization.weight_decays)]
+    shown = {
+        (lines, "curves"): "Interpolation curves",
+        (lines, "surface"): "Interpolation surface",
+        **{(slices, f"surface_wd={decay}"): f"Slice surface at weight decay {decay}" for decay in decays},
+        (slices, "contour"): "Slices contour",
+    }
+    files = {site.store.family_figure_file(run, probe, kind): words for (probe, kind), words in shown.items()}
     figures = tuple(
-        Figure(f"decay-{file.stem}", (_words(file.stem.replace("_wd=", " at weight decay ")),), site.path(file))
-        for file in sorted(folder.glob("*.png"))
+        Figure(f"decay-{file.stem}", (words,), site.path(file)) for file, words in files.items() if file.is_file()
     )
     return (FigureRow(figures),) if figures else ()
 
@@ -146,19 +142,17 @@ def _place(file: Path) -> tuple[int, str]:
 
 
 def _caption(file: Path) -> str:
-    """What a figure shows, and over what where the heading leaves that open."""
-    words = _FIGURES.get(file.stem.split("_")[-1], _words(file.stem))
-    over = {"slice1d": " along one direction", "slice2d": " along two directions", "plane": " over the path's plane"}
-    return words + over.get(file.stem.split("_")[0], "")
+    """What a figure shows."""
+    return _FIGURES.get(file.stem.split("_")[-1], _words(file.stem))
 
 
 # Other runs ----------------------------------------------------------------------------------------------------
 
 
-def _partners(site: Site, run: Run) -> Iterator[Block]:
+def _partners(site: Site, records: Records, run: Run) -> Iterator[Block]:
     """The barriers on the straight paths from this run to others, and their figures."""
     rows, figures = [], {}
-    for a, b, pair in _paths(site, run):
+    for a, b, pair in records.paths(run):
         partner = b if a == run else a
         name = site.name(partner)
         compare = f"{ASSETS}/compare.html#{slug(run)},{slug(partner)}"
@@ -171,7 +165,7 @@ def _partners(site: Site, run: Run) -> Iterator[Block]:
                 Cell("side by side", target=compare),
             )
         )
-        for file in sorted(site.store.pair_figure_folder(a, b).glob("*.png"), key=_place):
+        for file in sorted(site.store.pair_figures(a, b, "linear_connectivity").glob("*.png"), key=_place):
             label = f"{slug(partner)}-{file.stem}"
             link = Link(name, site.path(site.store.run_folder(partner)))
             figures[label] = Figure(label, (f"{_caption(file)} on the path to ", link), site.path(file))
@@ -181,18 +175,6 @@ def _partners(site: Site, run: Run) -> Iterator[Block]:
         yield Table("partners-table", (), headings, numeric, tuple(rows))
     if figures:
         yield FigureRow(tuple(figures.values()))
-
-
-def _paths(site: Site, run: Run) -> Iterator[tuple[Run, Run, dict[str, Any]]]:
-    """Every measured path that starts or ends at a run: both its ends, and its row of `barriers.json`."""
-    for field, key, file in (
-        ("seed", "seeds", site.store.barriers_file(run)),
-        ("optimizer", "optimizers", site.store.optimizer_barriers_file(run)),
-    ):
-        for pair in read_json(file)["pairs"] if file.is_file() else ():
-            if getattr(run, field) in pair[key]:
-                a, b = (run.model_copy(update={field: value}) for value in pair[key])
-                yield a, b, pair
 
 
 # Files ---------------------------------------------------------------------------------------------------------

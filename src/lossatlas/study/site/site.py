@@ -11,11 +11,11 @@ from typing import Self
 from lossatlas.document.blocks import Cell, Figure, Link
 from lossatlas.document.html import Links
 from lossatlas.document.pages import ASSETS
+from lossatlas.figures.plot import form
+from lossatlas.numbers import general_text
+from lossatlas.results.storage import read_result
 from lossatlas.study.config import Run
 from lossatlas.study.store import Store
-
-PLANES = {"slice": "random_slice/slice2d.nc", "pca": "pca/plane.nc"}
-_FIGURES = {"slice": "random_slice/slice2d_", "pca": "pca/plane_"}
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,28 @@ class Site:
         """The run whose folder a target is."""
         return None if target is None else self.by_folder.get(target.rstrip("/"))
 
+    @cached_property
+    def plane_probes(self) -> list[str]:
+        """The probes of single runs whose results are planes, as the first result of each says."""
+        found = []
+        for probe in self.store.study.probes.of("model", "trajectory"):
+            files = (self.store.result_file(run, probe.name) for run in self.runs)
+            first = next((file for file in files if file.is_file()), None)
+            if first is not None and form(read_result(first, probe.variables)) == "plane":
+                found.append(probe.name)
+        return found
+
     def planes(self, run: Run) -> list[str]:
-        """The surfaces that there are of a run."""
-        return [plane for plane, file in PLANES.items() if (self.store.run_folder(run) / file).is_file()]
+        """The probes whose surfaces there are of a run."""
+        return [name for name in self.plane_probes if self.store.result_file(run, name).is_file()]
 
     def plane_of(self, run: Run, image: str) -> str | None:
         """The surface that an image of a run shows, if it can be turned."""
-        folder = self.path(self.store.figure_folder(run))
-        named = [plane for plane, start in _FIGURES.items() if image.startswith(f"{folder}/{start}")]
-        shows_loss = not image.endswith("_accuracy.png")
-        return named[0] if named and shows_loss and named[0] in self.planes(run) else None
+        for plane in self.planes(run):
+            figures = (self.store.figure_file(run, plane, kind) for kind in ("surface", "contour"))
+            if image in map(self.path, figures):
+                return plane
+        return None
 
     def name(self, run: Run, *, without: Sequence[str] = ()) -> str:
         """What sets a run apart from the others of its study; its whole name when it is alone."""
@@ -63,7 +75,7 @@ class Site:
             "architecture": run.architecture,
             "activation": run.activation,
             "optimizer": run.optimizer,
-            "weight_decay": f"weight decay {run.weight_decay:g}",
+            "weight_decay": f"weight decay {general_text(run.weight_decay)}",
             "seed": f"seed {run.seed}",
         }
         return " · ".join(words[field] for field in self.varying if field not in without) or str(run)
@@ -72,7 +84,7 @@ class Site:
 def slug(run: Run) -> str:
     """A run's name as that of a file: its folder's, on one level."""
     name = f"{run.dataset}-{run.architecture}-{run.activation}-{run.optimizer}"
-    return f"{name}-wd{run.weight_decay:g}-seed{run.seed}"
+    return f"{name}-wd{general_text(run.weight_decay)}-seed{run.seed}"
 
 
 def page_of(run: Run) -> str:

@@ -12,11 +12,11 @@ from lossatlas.document.html import Writer
 from lossatlas.document.pages import ASSETS, environment, write_assets, write_page, write_script
 from lossatlas.numbers import Row
 from lossatlas.study.config import Run
+from lossatlas.study.records import Records
 from lossatlas.study.site import runs as html_runs
 from lossatlas.study.site.history import charts
 from lossatlas.study.site.planes import write_planes_of
 from lossatlas.study.site.site import RunLinks, Site, slug
-from lossatlas.study.store import Store
 
 _RUNS, _COMPARE = "../../", "../"  # from the pages in assets/runs/ and assets/ to the store
 
@@ -24,11 +24,12 @@ _PACKAGE = "lossatlas.study.site"
 _TEMPLATES = environment(_PACKAGE)
 
 
-def write_html(document: Document, store: Store, tables: dict[str, pd.DataFrame]) -> list[Path]:
+def write_html(document: Document, records: Records, tables: dict[str, pd.DataFrame]) -> list[Path]:
     """Write `report.html` and what it needs in `assets/`: a page per run, a page for two side by side, surfaces.
 
     `tables["runs"]` has the numbers of the pages of runs. Returns every file of the report.
     """
+    store = records.store
     site = Site(store)
     rows = _rows(site, tables)
     assets = store.root / ASSETS
@@ -39,7 +40,7 @@ def write_html(document: Document, store: Store, tables: dict[str, pd.DataFrame]
         *write_assets(assets, _PACKAGE),
     ]
     for run, before, after in zip(site.runs, [None, *site.runs], [*site.runs[1:], None], strict=False):
-        values = _run(site, run, rows.get(run, {}), before, after)
+        values = _run(site, records, run, row=rows.get(run, {}), before=before, after=after)
         written.append(write_page(assets / "runs" / f"{slug(run)}.html", _TEMPLATES, "run", _RUNS, **values))
         if data := write_planes_of(site, run):
             written.append(data)
@@ -65,15 +66,15 @@ def _report(site: Site, document: Document) -> dict[str, Any]:
     }
 
 
-def _run(site: Site, run: Run, row: Row, before: Run | None, after: Run | None) -> dict[str, Any]:
-    row = row or (site.store.metrics(run) if site.store.trained(run) else {})
+def _run(site: Site, records: Records, run: Run, *, row: Row, before: Run | None, after: Run | None) -> dict[str, Any]:
+    row = row or records.metrics.get(run, {})
     writer = Writer(RunLinks.over(site, run), _RUNS)
-    sections = tuple(html_runs.sections(site, run, row))
+    sections = tuple(html_runs.sections(site, records, run, row))
     settings, rest = sections[:2], sections[2:]
     return {
         "title": str(run),
         "slug": slug(run),
-        "state": html_runs.state(site, run),
+        "state": html_runs.state(records, run),
         "neighbors": [
             (direction, slug(other), site.name(other))
             for direction, other in (("previous", before), ("next", after))

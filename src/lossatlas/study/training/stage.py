@@ -10,6 +10,7 @@ from platform import python_version
 
 import torch
 
+from lossatlas.execution.failures import recording
 from lossatlas.files import write_csv, write_json
 from lossatlas.study.config import Run
 from lossatlas.study.datasets import make_task
@@ -29,7 +30,7 @@ def versions() -> dict[str, str]:
 def train_runs(store: Store, runs: Sequence[Run]) -> dict[str, float]:
     """Train a group and write it. A failure is recorded beside each of its runs."""
     start = time.perf_counter()
-    with store.recording("training", *map(store.run_folder, runs)):
+    with recording("training", *map(store.run_folder, runs)):
         _train_and_write(store, runs)
     return {"training": time.perf_counter() - start}
 

@@ -4,14 +4,15 @@
 (() => {
   const place = document.getElementById("compare");
   const known = new Map(lossatlas.runs.map((run) => [run.slug, run]));
-  const PLANES = { slice: "Random slice", pca: "Plane of the path" };
+  const words = (name) => name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
+  const PLANES = [...new Set(lossatlas.runs.flatMap((run) => run.planes))].map((plane) => [plane, words(plane)]);
   const element = (tag, fields = {}, ...children) => {
     const made = Object.assign(document.createElement(tag), fields);
     made.append(...children);
     return made;
   };
 
-  const state = { plane: "slice", split: null, equal: true, slugs: [] };
+  const state = { plane: PLANES[0]?.[0], split: null, equal: true, slugs: [] };
 
   const options = () => [...Map.groupBy(lossatlas.runs, (run) => run.group)].map(([group, runs]) => {
     const made = runs.map((run) => element("option", { value: run.slug, textContent: run.name }));
@@ -65,13 +66,13 @@
   });
 
   const showControls = (splits) => {
-    const planes = lossatlas.choice(Object.entries(PLANES), state.plane, (plane) => { state.plane = plane; show(); });
+    const planes = lossatlas.choice(PLANES, state.plane, (plane) => { state.plane = plane; show(); });
     const chosen = lossatlas.choice(splits.map((split) => [split, split]), state.split, (split) => {
       state.split = split;
       show();
     });
     const label = element("label", {}, equal, " same range of α and β");
-    bar.replaceChildren(planes, ...(splits.length > 1 ? [chosen] : []), ...(state.plane === "pca" ? [label] : []));
+    bar.replaceChildren(planes, ...(splits.length > 1 ? [chosen] : []), ...(state.plane === "random_plane" ? [] : [label]));
   };
 
   let latest = 0;
