@@ -1,8 +1,8 @@
 """What a device can do, and what fits on it: every budget of the library, in one place.
 
-A size is in bytes unless its name says otherwise. It changes how much is in memory together and how long that takes,
-and never a number beyond the rounding of sums. docs/design/evaluation.md has the measurements; they are of CPUs. What
-holds for CUDA and MPS was set without one, and says so.
+A size is in bytes unless its name says otherwise. It changes how much is in memory together and how long that takes;
+where it changes a number by more than the rounding of sums, it says so. docs/design/evaluation.md has the measurements;
+they are of CPUs. What holds for CUDA and MPS was set without one, and says so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import torch
 # Points and batches of a loss -----------------------------------------------------------------------------------
 
 # Of the largest activation in one chunk of points, on a CPU. With more the activations fall out of its cache and a
-# point costs more; with less calling the operations costs more than doing them. 4 was the best of 0.5 to 16 MiB.
+# point costs more; with less calling the operations costs more than doing them. Of 0.5 to 16 MiB, 4 was the best for
+# 2x100 and 8 for 4x250.
 CHUNK_BYTES = 4 * 2**20
 
 # The same on CUDA, which wants large kernels. Not measured. MPS has the CPU's, not measured either.
@@ -41,7 +42,7 @@ MICROBATCH_BYTES = 2 * 2**20
 MICROBATCH_ROWS = 512
 
 # Floating-point operations of an evaluation, below which a sample of the examples saves no time: calling the operations
-# then costs more than doing them.
+# then costs more than doing them. It decides which surfaces are filled from a sample, within the error they state.
 SAMPLED_OPERATIONS = 10**8
 
 

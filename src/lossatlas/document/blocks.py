@@ -1,7 +1,7 @@
 """What a report is made of, whatever it is written as: sections of paragraphs, lists, tables and figures.
 
-Targets and paths are relative to the root of the store, with forward slashes. Text is plain: every format escapes it
-in its own way; `Link`, `Strong`, `Code` and `Reference` are the only markup.
+Targets and paths are relative to the folder that the document is written to, with forward slashes. Text is plain:
+every format escapes it in its own way; `Link`, `Strong`, `Code` and `Reference` are the only markup.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Link:
-    """Text that leads to a file of the store, to a run, or to the web."""
+    """Text that leads to a file or folder below the document's own, or to the web."""
 
     text: str
     target: str
@@ -59,7 +59,7 @@ class Cell:
     text: str
     value: float | None = None
     target: str | None = None
-    image: str | None = None  # an image file of the store, shown small; `text` stands for it where it cannot be
+    image: str | None = None  # an image file, shown small; `text` stands for it where it cannot be
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """An image file of the store. `run` names the folder of the run it came from, for the link from the caption."""
+    """An image file. `run` names the folder of what it came from, for the link from the caption."""
 
     label: str
     caption: Text
@@ -112,6 +112,11 @@ class Document:
     title: str
     subtitle: str
     sections: tuple[Section, ...] = field(default=())
+
+
+def plain(text: Text) -> str:
+    """Text without markup; references are left out."""
+    return "".join(part if isinstance(part, str) else getattr(part, "text", "") for part in text)
 
 
 # Going through a document --------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from lossatlas.document.blocks import (
     Strong,
     Table,
     Text,
+    plain,
 )
 
 LONG = 40  # rows above which a table scrolls in a frame of its own, under its headings
@@ -147,7 +148,7 @@ class Writer:
         turns = f' data-run="{escape(surface[0])}" data-plane="{escape(surface[1])}"' if surface else ""
         source = f' <a class="source" href="{self.href(said[1])}">{escape(said[0])}</a>' if said else ""
         href = self.href(figure.path)
-        image = self.image(figure.path, _plain(figure.caption))
+        image = self.image(figure.path, plain(figure.caption))
         return (
             f'<figure class="picture" id="{escape(figure.label)}"{turns}>'
             f'<div class="stage"><a href="{href}">{image}</a></div>'
@@ -195,10 +196,6 @@ def address(target: str, root: str = "") -> str:
 
 def _numeric(numeric: bool) -> str:
     return ' class="n"' if numeric else ""
-
-
-def _plain(text: Text) -> str:
-    return "".join(part if isinstance(part, str) else getattr(part, "text", "") for part in text)
 
 
 @cache

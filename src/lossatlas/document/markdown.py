@@ -23,6 +23,7 @@ from lossatlas.document.blocks import (
     Table,
     Text,
     names,
+    plain,
     walk,
 )
 
@@ -132,11 +133,6 @@ def escape(text: str) -> str:
     a\\_b \\*c\\* [0.1, 0.2] [x]\\(y)
     """
     return _MARKUP.sub(r"\\\g<0>", " ".join(text.split("\n"))).replace("](", "]\\(")
-
-
-def plain(text: Text) -> str:
-    """Text without markup; references are left out."""
-    return "".join(part if isinstance(part, str) else getattr(part, "text", "") for part in text)
 
 
 def _label(text: str) -> str:

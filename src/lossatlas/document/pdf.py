@@ -6,11 +6,8 @@ import itertools
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
+from importlib import resources, util
 from pathlib import Path
-
-import typst
-from PIL import Image
 
 from lossatlas.document.blocks import (
     Block,
@@ -29,8 +26,9 @@ from lossatlas.document.blocks import (
     Table,
     Text,
     names,
+    plain,
 )
-from lossatlas.document.markdown import plain
+from lossatlas.errors import InputError
 
 PORTRAIT, LANDSCAPE = 470, 725  # points between the margins of document.typ
 SIZES = (9.0, 8.0, 7.2)  # points of the letters in a table, from the wished one to the smallest legible one
@@ -41,10 +39,22 @@ NARROW = 12  # letters: columns of short names are broken into lines beside two 
 WIDE = 1.7  # width over height of a figure that has two panels
 THUMBNAIL = 76  # points
 PIXELS_PER_POINT = 4.0  # of thumbnails: 288 dots per inch
+NEEDED = {"typst": "typst", "PIL": "Pillow"}  # modules that only this file needs, and the packages they come in
 
 
 def write_pdf(document: Document, root: Path) -> bytes:
-    """The document typeset; its images are files of the store at `root`. The same document gives the same bytes."""
+    """The document typeset with all its images. The same document gives the same bytes.
+
+    Args:
+        document: what is written.
+        root: the folder that paths of images are relative to.
+
+    Raises InputError, one line, where typst or Pillow is not installed.
+    """
+    if lacking := [package for module, package in NEEDED.items() if util.find_spec(module) is None]:
+        raise InputError(f"a PDF needs {' and '.join(lacking)}: pip install 'lossatlas[study]'")
+    import typst  # here and not above, since the library does without
+
     with tempfile.TemporaryDirectory() as folder:
         images = Images(root, Path(folder))
         (Path(folder) / "document.typ").write_text(_template(), encoding="utf-8")
@@ -63,7 +73,12 @@ def _template() -> str:
 
 
 class Images:
-    """Images of the store as typst is to find them: each once, without transparency, thumbnails small."""
+    """Images as typst is to find them: each once, without transparency, thumbnails small.
+
+    Args:
+        root: the folder that paths of images are relative to.
+        folder: where the images are written for typst.
+    """
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.root = root
@@ -77,6 +92,8 @@ class Images:
         return self.known[path, small]
 
     def _convert(self, path: str, name: str, small: bool) -> tuple[str, float]:
+        from PIL import Image  # here and not above, since the library does without
+
         with Image.open(self.root / path) as image:
             ratio = image.width / image.height
             opaque = Image.new("RGB", image.size, "white")
