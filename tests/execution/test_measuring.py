@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -89,14 +90,14 @@ def test_figures_are_drawn_when_they_are_missing_incomplete_or_older_than_what_t
     assert stale([drawing]) == []  # there is nothing to draw from
     measure([one], lambda measurement: measurement.ask(subject))
     assert stale([drawing]) == [drawing]
-    assert list(draw([drawing])) == [drawing]
+    draw([drawing])
     names = {"random_plane_contour.png", "random_plane_surface.png"}
     assert {file.name for file in drawing.folder.iterdir()} == names
     assert stale([drawing]) == []
     assert stale([drawing], ["svg"]) == [drawing]
     (drawing.folder / "random_plane_surface.png").unlink()
     assert stale([drawing]) == [drawing]
-    list(draw([drawing]))
+    draw([drawing])
     later = one.file.stat().st_mtime_ns + 10**12
     os.utime(one.file, ns=(later, later))
     assert stale([drawing]) == [drawing]
@@ -113,7 +114,7 @@ def test_a_figure_that_fails_is_recorded_and_the_next_one_drawn(subject, tmp_pat
         return pages(result, title)
 
     monkeypatch.setattr(drawing_module.plot, "pages", failing)
-    assert len(list(draw([drawn(one), drawn(other)]))) == 2
+    draw([drawn(one), drawn(other)])
     assert list(failures(tmp_path / "figures")) == ["figures of interpolate"]
     assert (tmp_path / "figures" / "epsilon_sharpness_hist.png").is_file()
 
@@ -146,3 +147,16 @@ def test_no_more_progress_than_the_job_was_thought_to_cost():
     jobs = [Job(lambda: dict.fromkeys(loss.evaluate(torch.zeros(40, 2)), 1.0), (), 3.0)]
     list(ThisProcess(points, 1.0).run(jobs, ticks.append))
     assert sum(ticks) == 3.0
+
+
+def test_a_result_with_a_name_is_drawn_with_it(subject, tmp_path):
+    """A path as trained says so in the legend, also where there is no other beside it."""
+    one = asked(tmp_path, "interpolate", steps=5)
+    measure([one], lambda measurement: measurement.ask(subject))
+    named = dataclasses.replace(drawn(one), sources={"as trained": one.file})
+    assert list(named.read()) == ["as trained"]
+    assert drawn(one).read().identical(one.read())
+    draw([drawn(one)])
+    plain = (tmp_path / "figures" / "interpolate_loss.png").read_bytes()
+    draw([named])
+    assert (tmp_path / "figures" / "interpolate_loss.png").read_bytes() != plain

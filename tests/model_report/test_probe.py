@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib import util
 from pathlib import Path
 
 import numpy as np
@@ -266,3 +267,27 @@ def test_the_report_says_whose_batch_statistics_a_path_has(tmp_path):
         report = (out / "report.md").read_text()
         assert ("Every point has the batch statistics of this model" in report) == (name == "stored")
         assert ("buffers stored" if name == "stored" else "buffers re-estimated") in report
+
+
+def test_without_the_packages_of_a_pdf_the_other_pages_are_written(problem_file, tmp_path, monkeypatch, capsys):
+    find = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name, *more: None if name == "typst" else find(name, *more))
+    out = tmp_path / "out"
+    arguments = ["probe", f"{problem_file}:problem", "--out", str(out), *COARSE, "--probes", "random_line"]
+    assert main(arguments) == 0
+    assert "no report.pdf: it needs typst, pip install 'lossatlas[study]'" in capsys.readouterr().out
+    assert (out / "report.html").is_file()
+    assert not (out / "report.pdf").exists()
+
+
+def test_a_spectrum_says_of_which_matrix_it_is(problem_file, tmp_path):
+    out = tmp_path / "out"
+    arguments = [
+        "probe", f"{problem_file}:problem", "--out", str(out), *COARSE, "--probes", "spectrum",
+        "--spectrum.matrix", "fisher",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    text = (out / "report.md").read_text()
+    assert "Empirical Fisher matrix. train: largest eigenvalue" in text
+    assert "‖Fv − λv‖" in text
+    assert "Hessian. train" not in text

@@ -85,6 +85,10 @@ def test_a_study_file_names_the_study_and_overrides_defaults(tmp_path):
         ("[training]\nepochs = -1", r"training.epochs: wanted greater than or equal to 1, got -1"),
         ("[training]\nepoch = 1", r"there is no field training.epoch"),
         ("[training]\nseeds = []", r"training.seeds"),
+        (
+            '[probes.spectrum]\nmatrix = "fisher"',
+            r"probes.spectrum.matrix: wanted 'hessian', of which",
+        ),
         ("[probes.random_plane]\nsteps = 24", r"probes.random_plane.steps is 24: wanted an odd number of at least 3"),
         ("[data]\nnoise = nan", r"data.noise"),
         ("[training]\nseeds = [0, 1, 0]", r"training.seeds: wanted every entry once, 0 is there more than once"),

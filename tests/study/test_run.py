@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from lossatlas.study.run import report_study, run_study
-from lossatlas.study.store import Store
+from lossatlas.study.run import _measuring_jobs, expected, report_study, run_study
+from lossatlas.study.store import Store, claim
+from lossatlas.study.subjects import measure_family
 from tests.study.tiny import contents, quiet
 
 REGULARIZATION_FIGURES = (
@@ -228,3 +229,52 @@ def test_a_full_disk_is_one_line_and_loses_nothing(finished: Store, tiny_file, t
     # With room again, the same command finishes the work.
     assert start(tiny_file, root).communicate()[0].count("failed") == 0
     assert contents(root) == contents(finished.root)
+
+
+class OneSecondEach:
+    """An estimate by which every network takes a second for anything."""
+
+    def training(self, runs):
+        return 1.0 * len(runs)
+
+    def run(self, run, probes):
+        return 1.0
+
+    def pairs(self, runs):
+        return 1.0
+
+    def family(self, runs):
+        return 1.0
+
+
+def test_a_stage_takes_its_longest_job_or_its_share_of_all(tiny, tmp_path):
+    with claim(tmp_path / "new", tiny, None) as store:
+        runs, pairs, families = (
+            len(tiny.all_runs()),
+            2 * 2 + 2 * 2,
+            2 * 2,
+        )  # configurations, and seeds of both optimizers
+        one, many = (expected(store, OneSecondEach(), figures=True, workers=count) for count in (1, 100))
+    assert one["training"] == runs
+    assert many["training"] == runs / 2  # of two groups, which train as wholes
+    assert one["probes"] == runs + pairs + families
+    assert many["probes"] == 1.0
+    assert one["figures"] > many["figures"] > 0
+
+
+def test_a_finished_study_expects_nothing(finished: Store):
+    assert expected(finished, OneSecondEach(), figures=True, workers=2) == {}
+
+
+def test_a_network_that_could_not_be_trained_keeps_no_other_from_its_weight_decays(finished: Store, tmp_path):
+    """Its family is left out: there are no weights of it to read."""
+    shutil.copytree(finished.root, tmp_path / "copy")
+    store = Store(tmp_path / "copy", finished.study)
+    lost = next(iter(store.study.regularization_runs()))
+    for run in store.study.regularization_runs():
+        store.family_file(run, "slice_by_weight_decay").unlink(missing_ok=True)
+    shutil.rmtree(store.run_folder(lost))
+    jobs = [job for job in _measuring_jobs(store, OneSecondEach()) if job.work is measure_family]
+    families = {(*job.arguments[1][0].group, job.arguments[1][0].optimizer) for job in jobs}
+    every = {(*run.group, run.optimizer) for run in store.study.regularization_runs()}
+    assert families == every - {(*lost.group, lost.optimizer)}

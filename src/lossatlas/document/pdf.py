@@ -51,7 +51,7 @@ def write_pdf(document: Document, root: Path) -> bytes:
 
     Raises InputError, one line, where typst or Pillow is not installed.
     """
-    if lacking := [package for module, package in NEEDED.items() if util.find_spec(module) is None]:
+    if lacking := missing_packages():
         raise InputError(f"a PDF needs {' and '.join(lacking)}: pip install 'lossatlas[study]'")
     import typst  # here and not above, since the library does without
 
@@ -61,6 +61,11 @@ def write_pdf(document: Document, root: Path) -> bytes:
         source = Path(folder) / "main.typ"
         source.write_text(write_typst(document, images), encoding="utf-8")
         return typst.compile(source, root=Path(folder), ignore_system_fonts=True, timestamp=0)
+
+
+def missing_packages() -> list[str]:
+    """What a PDF needs and this installation lacks."""
+    return [package for module, package in NEEDED.items() if util.find_spec(module) is None]
 
 
 def write_typst(document: Document, images: Images) -> str:

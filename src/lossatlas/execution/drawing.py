@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +29,7 @@ class Drawing:
     """The figures of one result, or of several that are drawn together: `<folder>/<probe>_<kind>.<format>`."""
 
     probe: Probe
-    sources: Mapping[str, Path]  # results by what the legend calls them; "" for the only one
+    sources: Mapping[str, Path]  # results by what the legend calls them; "" for one that has no name there
     folder: Path  # of the figures
     title: str
     failures: Path  # folder where a failure is recorded
@@ -41,8 +41,8 @@ class Drawing:
         return [self.folder / self.probe.figure(kind, form) for kind in kinds for form in every]
 
     def read(self) -> xr.Dataset | dict[str, xr.Dataset]:
-        results = {label: read_result(file, self.probe.variables) for label, file in self.sources.items()}
-        return results if len(results) > 1 else next(iter(results.values()))
+        results = {label: read_result(file) for label, file in self.sources.items()}
+        return results[""] if list(results) == [""] else results
 
     def stale(self, formats: Sequence[Format] = PNG) -> bool:
         """Whether a figure is missing, or older than what it shows; not where there is nothing to draw from."""
@@ -61,8 +61,8 @@ def stale(drawings: Iterable[Drawing], formats: Sequence[Format] = PNG) -> list[
     return [drawing for drawing in drawings if drawing.stale(formats)]
 
 
-def draw(drawings: Iterable[Drawing], formats: Sequence[Format] = PNG) -> Iterator[Drawing]:
-    """Draw these, one after the other; yields each when it is done. What fails is recorded; the rest is drawn."""
+def draw(drawings: Iterable[Drawing], formats: Sequence[Format] = PNG) -> None:
+    """Draw these, one after the other. What fails is recorded; the rest is drawn."""
     for drawing in drawings:
         with recording(f"figures of {drawing.probe.name}", drawing.failures):
             for kind, figure in plot.pages(drawing.read(), drawing.title):
@@ -71,4 +71,3 @@ def draw(drawings: Iterable[Drawing], formats: Sequence[Format] = PNG) -> Iterat
                     with mpl.rc_context(_RC):
                         figure.savefig(image, dpi=drawing.dpi, format=form, metadata=_METADATA[form])
                     write_bytes(file, image.getvalue())
-        yield drawing

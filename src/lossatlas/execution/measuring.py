@@ -40,7 +40,7 @@ class Measurement:
 
     def read(self) -> xr.Dataset:
         """Raises InputError, one line, when the file is missing or damaged."""
-        return read_result(self.file, self.probe.variables)
+        return read_result(self.file)
 
 
 def missing(wanted: Iterable[Measurement]) -> list[Measurement]:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lossatlas.document.pdf import missing_packages
 from lossatlas.execution.drawing import Drawing, draw, stale
 from lossatlas.execution.estimate import Times, measure_times
 from lossatlas.execution.failures import failures
@@ -84,6 +85,9 @@ def probe(
         console.print(f"time: {_listed(seconds)}", highlight=False)
     for page in pages:
         console.print(f"read {page}", highlight=False)
+    if lacking := missing_packages():
+        words = f"no report.pdf: it needs {' and '.join(lacking)}, pip install 'lossatlas[study]'"
+        console.print(words, highlight=False, markup=False)
     return not failed
 
 
@@ -93,8 +97,7 @@ def _measure(plan: Plan, measurement: Measurement) -> Mapping[str, float]:
 
 
 def _draw(drawing: Drawing) -> Mapping[str, float]:
-    for _ in draw([drawing]):
-        pass
+    draw([drawing])
     return {}
 
 

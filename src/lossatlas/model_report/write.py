@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import xarray as xr
@@ -13,7 +12,7 @@ from lossatlas.document.blocks import Document, Figure, names
 from lossatlas.document.html import Links, Writer
 from lossatlas.document.markdown import write_markdown
 from lossatlas.document.pages import ASSETS, environment, write_assets, write_page, write_planes
-from lossatlas.document.pdf import write_pdf
+from lossatlas.document.pdf import missing_packages, write_pdf
 from lossatlas.figures import interactive
 from lossatlas.figures.plot import form
 from lossatlas.files import write_bytes, write_text
@@ -21,7 +20,6 @@ from lossatlas.model_report.content import build_document
 from lossatlas.model_report.folder import Folder
 from lossatlas.model_report.plan import Plan
 
-PDF_NEEDS = ("typst", "PIL")  # of the extra `study`
 MODEL = "model"  # the key of its surfaces
 
 
@@ -46,7 +44,7 @@ def write_report(folder: Folder, plan: Plan) -> list[Path]:
     document = build_document(folder, plan, results)
     write_text(folder.root / "report.md", write_markdown(document))
     pages = [_write_html(folder, document, results)]
-    if all(map(find_spec, PDF_NEEDS)):
+    if not missing_packages():
         write_bytes(folder.root / "report.pdf", write_pdf(document, folder.root))
         pages.append(folder.root / "report.pdf")
     return pages

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,9 +12,6 @@ import xarray as xr
 
 from lossatlas.errors import InputError
 from lossatlas.files import damaged, read_json, write_bytes, write_json
-from lossatlas.results.variables import UNITS
-
-Units = Mapping[str, Mapping[str, str]]
 
 
 def to_netcdf(result: xr.Dataset) -> bytes:
@@ -62,12 +57,14 @@ def load(path: str | Path) -> xr.Dataset:
 
 
 def to_json(result: xr.Dataset) -> dict[str, Any]:
-    """A small `result` as `{"attributes": ..., "dims": ..., split: {variable: value or list}}`, for people to read.
+    """A small `result` as `{"attributes": ..., "variables": ..., "dims": ..., split: {variable: value or list}}`, for
+    people to read; "variables" has meaning and unit of each.
 
     Numbers that JSON does not know are written as "nan", "inf" and "-inf".
     """
     written: dict[str, Any] = {
         "attributes": dict(result.attrs),
+        "variables": {str(name): dict(v.attrs) for name, v in result.data_vars.items() if v.attrs},
         "dims": {str(name): list(v.dims[1:]) for name, v in result.data_vars.items() if v.ndim > 1},
     }
     for split in map(str, result.split.values):
@@ -76,19 +73,17 @@ def to_json(result: xr.Dataset) -> dict[str, Any]:
     return written
 
 
-def from_json(written: dict[str, Any], units: Units = UNITS) -> xr.Dataset:
-    """The result that `to_json` wrote, with a `split` dimension first; KeyError or ValueError if it is another.
-
-    Args:
-        written: what `to_json` gave.
-        units: meaning and unit by variable, which JSON does not keep.
-    """
-    splits = [name for name in written if name not in ("attributes", "dims")]
+def from_json(written: dict[str, Any]) -> xr.Dataset:
+    """The result that `to_json` has `written`, with a `split` dimension first; KeyError or ValueError if it is
+    another."""
+    splits = [name for name in written if name not in ("attributes", "variables", "dims")]
+    if not splits:
+        raise ValueError("it holds no split")
     variables = {
         name: (
             ("split", *written["dims"].get(name, [])),
             np.array([_number(written[split][name]) for split in splits]),
-            dict(units.get(name, {})),
+            written.get("variables", {}).get(name, {}),
         )
         for name in written[splits[0]]
     }
@@ -127,17 +122,10 @@ def write_result(path: Path, result: xr.Dataset) -> None:
         write_bytes(path, to_netcdf(result))
 
 
-def read_result(path: Path, variables: Units = MappingProxyType({})) -> xr.Dataset:
-    """A result from a netCDF or JSON file.
-
-    Args:
-        path: the file, written by `write_result`.
-        variables: meaning and unit of the variables that only this probe's results have: JSON does not keep them.
-
-    Raises InputError, one line, when the file is missing or damaged.
-    """
+def read_result(path: Path) -> xr.Dataset:
+    """A result from the netCDF or JSON file at `path`; InputError, one line, when it is missing or damaged."""
     try:
-        return from_json(read_json(path), {**UNITS, **variables}) if path.suffix == ".json" else load(path)
+        return from_json(read_json(path)) if path.suffix == ".json" else load(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: run the same command again, it makes what is missing") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -221,7 +221,9 @@ class Study(_Frozen):
     regularization: Regularization = Regularization()
 
     @model_validator(mode="after")
-    def _has_a_trajectory(self) -> Study:
+    def _fits_together(self) -> Study:
+        if vars(self.probes.settings("spectrum"))["matrix"] != "hessian":
+            raise ValueError("probes.spectrum.matrix: wanted 'hessian', of which a study's report and findings speak")
         long = [probe.name for probe in self.probes.of("trajectory") if probe.fewest > 2]
         if long and self.training.epochs < 2:
             raise ValueError(f"{long[0]} wants at least 2 training.epochs: with one there is no path to lay it through")

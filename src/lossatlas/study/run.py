@@ -79,8 +79,8 @@ def run_study(
     with claim(root, study, versions()) as store:
         store.check_checkpoints()
         account, estimate = Account(store), StudyEstimate(store)
-        if stages := expected(store, estimate, figures=figures):
-            announce({stage: seconds / workers for stage, seconds in stages.items()})
+        if stages := expected(store, estimate, figures=figures, workers=workers):
+            announce(stages)
         with start_workers(workers) as pool:
             with account.stage("train"):
                 account.worked += run_jobs(pool, _training_jobs(store, estimate), progress, "training")
@@ -109,25 +109,33 @@ def report_study(root: Path, *, workers: int, progress: Progress, formats: Seque
         return _closed(account)
 
 
-def expected(store: Store, estimate: StudyEstimate, *, figures: bool) -> dict[str, float]:
-    """Seconds of one thread that each stage will take, about; only stages with something to do.
+def expected(store: Store, estimate: StudyEstimate, *, figures: bool, workers: int) -> dict[str, float]:
+    """Seconds that each stage will take, about; only stages with something to do.
 
-    Networks that are still to be trained count as if none diverged.
+    Networks that are still to be trained count as if none diverged, and what is still to be measured as if all of it
+    were drawn.
+
+    Args:
+        store: what is there.
+        estimate: of the costs of jobs.
+        figures: whether figures are drawn.
+        workers: processes that work at once.
     """
     study = store.study
     usable = [run for run in study.all_runs() if not store.trained(run) or not store.diverged(run)]
     matrix = [run for run in study.runs() if run in set(usable)]
-    stages = {
-        "training": sum(job.cost for job in _training_jobs(store, estimate)),
-        "probes": sum(job.cost for job in _jobs_of_probes(store, estimate, usable, matrix)),
+    costs = {
+        "training": [job.cost for job in _training_jobs(store, estimate)],
+        "probes": [job.cost for job in _jobs_of_probes(store, estimate, usable, matrix)],
     }
     if figures:
-        drawings = [one for run in matrix for one in figures_of.of_run(store, run)]
-        drawings += [one for runs in _connected(store, matrix) for one in figures_of.of_pairs(store, runs)]
-        drawings += [one for runs in _families(store) for one in figures_of.of_family(store, runs[0])]
-        undrawn = [one for one in drawings if not list(one.folder.glob(f"{one.probe.name}_*.png"))]
-        stages["figures"] = FIGURE_SECONDS * len(undrawn)
-    return {stage: seconds for stage, seconds in stages.items() if seconds > 0}
+        parts = [figures_of.of_run(store, run) for run in matrix]
+        parts += [figures_of.of_pairs(store, runs) for runs in _connected(store, matrix)]
+        parts += [figures_of.of_models(store, runs) for runs in _grouped(matrix, lambda run: run.configuration)]
+        parts += [figures_of.of_family(store, runs[0]) for runs in _families(store, usable)]
+        undrawn = [[one for one in part if not any(one.folder.glob(one.probe.figure("*")))] for part in parts]
+        costs["figures"] = [FIGURE_SECONDS * len(some) for some in undrawn if some]
+    return {stage: max(sum(some) / workers, max(some)) for stage, some in costs.items() if some}
 
 
 def _draw(store: Store, pool: Backend, account: Account, progress: Progress, formats: Sequence[Format]) -> None:
@@ -180,24 +188,22 @@ def _jobs_of_probes(store: Store, estimate: StudyEstimate, every: list[Run], mat
     for runs in _grouped(matrix, lambda run: run.configuration):
         if todo := missing(subjects.of_models(store, runs)):
             yield Job(subjects.measure_models, (store, runs), estimate.run(runs[0], [one.probe for one in todo]))
-    for runs in _families(store):
+    for runs in _families(store, every):
         if missing(subjects.of_family(store, runs)):
             yield Job(subjects.measure_family, (store, runs), estimate.family(runs))
 
 
 def _drawing_jobs(store: Store, formats: Sequence[Format]) -> Iterator[Job]:
     matrix = store.converged(store.study.runs())
-    drawn, site = (
-        set(matrix),
-        Site(store),
-    )  # of those that only the regularization study has there are surfaces that turn
-    for run in store.converged(store.study.all_runs()):
+    every, site = store.converged(store.study.all_runs()), Site(store)
+    drawn = set(matrix)  # the others, of the regularization study alone, have surfaces that turn and no figures
+    for run in every:
         drawings = stale(figures_of.of_run(store, run), formats) if run in drawn else []
         if drawings or planes.stale(site, run):
             yield Job(figures_of.draw_run, (store, run, drawings, formats), FIGURE_SECONDS * (1 + len(drawings)))
     others = [figures_of.of_pairs(store, runs) for runs in _connected(store, matrix)]
     others += [figures_of.of_models(store, runs) for runs in _grouped(matrix, lambda run: run.configuration)]
-    others += [figures_of.of_family(store, runs[0]) for runs in _families(store)]
+    others += [figures_of.of_family(store, runs[0]) for runs in _families(store, every)]
     for drawings in (stale(some, formats) for some in others):
         if drawings:
             yield Job(figures_of.draw_all, (drawings, formats), FIGURE_SECONDS * len(drawings))
@@ -222,15 +228,9 @@ def _connected(store: Store, usable: Sequence[Run]) -> list[list[Run]]:
     return [runs for runs in groups if len(runs) > 1]
 
 
-def _families(store: Store) -> list[list[Run]]:
-    """Runs that differ in their weight decay and seed only; a seed of which a network diverged is left out.
-
-    Networks that are not trained yet count as if they did not diverge.
-    """
+def _families(store: Store, usable: Sequence[Run]) -> list[list[Run]]:
+    """Runs that differ in their weight decay and seed only; a seed of which a network is not usable is left out."""
     by_seed = _grouped(store.study.regularization_runs(), lambda run: (*run.group, run.optimizer, run.seed))
-    whole = [run for runs in by_seed if not any(map(_diverged(store), runs)) for run in runs]
+    known = set(usable)
+    whole = [run for runs in by_seed if known.issuperset(runs) for run in runs]
     return _grouped(whole, lambda run: (*run.group, run.optimizer))
-
-
-def _diverged(store: Store) -> Callable[[Run], bool]:
-    return lambda run: store.trained(run) and store.diverged(run)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,42 +131,47 @@ def missing_pairs(store: Store, runs: Sequence[Run]) -> bool:
 def connect_runs(store: Store, runs: Sequence[Run]) -> Seconds:
     """Measure between every two of these runs, and write what each probe says of them all."""
     networks, pairs = Networks.like(store, runs[0]), of_pairs(store, runs)
-    by_name = {(one.measurement.probe.name, one.measurement.other): one for one in pairs}
+    by_key = {_key(one.measurement): one for one in pairs}
 
-    def answer(measurement: Measurement) -> xr.Dataset:
-        pair = by_name[measurement.probe.name, measurement.other]
+    @cache
+    def subject_of(probe: str, other: str) -> Subject:
+        pair = by_key[probe, other]
         subject = networks.with_others(pair.a, [pair.b])
-        return measurement.ask(networks.aligned(subject) if pair.aligned else subject)
+        return networks.aligned(subject) if pair.aligned else subject
 
-    seconds = measure((one.measurement for one in pairs), answer)
+    seconds = measure(
+        (one.measurement for one in pairs), lambda measurement: measurement.ask(subject_of(*_key(measurement)))
+    )
     for probe in store.study.probes.of("pair"):
         own = [one for one in pairs if one.measurement.probe is probe]
         file = store.pairs_file(runs[0], probe.name, between=what_differs(*runs[:2]))
         with recording(f"summary of {probe.name}", file.parent):
             if all(one.measurement.done for one in own):
-                write_json(file, {"definitions": _definitions(probe), "pairs": list(_summed_up(networks, own))})
+                rows = [_summed_up(one, subject_of(*_key(one.measurement))) for one in own]
+                write_json(file, {"definitions": _definitions(probe), "pairs": rows})
     return seconds
 
 
-def _summed_up(networks: Networks, pairs: Sequence[Pair]) -> Iterator[dict[str, Any]]:
-    """A row for each pair: which it is, how far apart its ends are, and the probe's columns on every split."""
-    for pair in pairs:
-        result = pair.measurement.read()
-        subject = networks.with_others(pair.a, [pair.b])
-        subject = networks.aligned(subject) if pair.aligned else subject
-        (end,) = subject.others.values()
-        yield {
-            "pair": pair.measurement.file.parent.name,
-            "seeds": [pair.a.seed, pair.b.seed],
-            "optimizers": [pair.a.optimizer, pair.b.optimizer],
-            "aligned": pair.aligned,
-            "distance": float((subject.theta - end).norm()),
-            **{
-                f"{split}_{name}": column.value(result.sel(split=split))
-                for name, column in pair.measurement.probe.columns.items()
-                for split in subject.losses
-            },
-        }
+def _key(measurement: Measurement) -> tuple[str, str]:
+    return measurement.probe.name, measurement.other
+
+
+def _summed_up(pair: Pair, subject: Subject) -> dict[str, Any]:
+    """Which pair it is, how far apart its ends are, and the probe's columns on every split."""
+    result = pair.measurement.read()
+    (end,) = subject.others.values()
+    return {
+        "pair": pair.measurement.file.parent.name,
+        "seeds": [pair.a.seed, pair.b.seed],
+        "optimizers": [pair.a.optimizer, pair.b.optimizer],
+        "aligned": pair.aligned,
+        "distance": float((subject.theta - end).norm()),
+        **{
+            f"{split}_{name}": column.value(result.sel(split=split))
+            for name, column in pair.measurement.probe.columns.items()
+            for split in subject.losses
+        },
+    }
 
 
 def _definitions(probe: Probe) -> dict[str, str]:

@@ -150,8 +150,6 @@ def test_a_rise_beyond_one_percent_is_not_monotone_and_nan_is_neither(tmp_path):
         ("hessian/spectrum.json", {**WHOLE, "train": {"eigenvalues": []}}),
         ("hessian/spectrum.json", {**WHOLE, "train": {"eigenvalues": [1.0]}}),
         ("hessian/spectrum.json", {**WHOLE, "test": {"eigenvalues": [1.0]}}),
-        ("sharpness/epsilon_sharpness.json", {}),
-        ("sharpness/epsilon_sharpness.json", []),
         ("metrics.json", {"status": "trained"}),
     ],
 )
@@ -163,12 +161,20 @@ def test_a_file_without_its_numbers_is_named_in_one_line(tmp_path, file, content
         run_table(store)
 
 
-@pytest.mark.parametrize("eigenvalues", [[], [1.0]])
-def test_a_file_that_is_no_result_is_named_in_one_line(tmp_path, eigenvalues):
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"train": {"eigenvalues": []}}, "'dims'"),
+        ({"train": {"eigenvalues": [1.0]}}, "'dims'"),
+        ({}, "it holds no split"),
+        ([], "it holds no split"),
+    ],
+)
+@pytest.mark.parametrize("file", ["hessian/spectrum.json", "sharpness/epsilon_sharpness.json"])
+def test_a_file_that_is_no_result_is_named_in_one_line(tmp_path, file, content, why):
     store = make_store(tmp_path)
-    file = store.result_file(train_all(store)[0], "spectrum")
-    write_json(file, {"train": {"eigenvalues": eigenvalues}})
-    with pytest.raises(InputError, match=r"^.*/hessian/spectrum.json is damaged \('dims'\): delete .*$"):
+    write_json(store.run_folder(train_all(store)[0]) / file, content)
+    with pytest.raises(InputError, match=rf"^.*/{file} is damaged \({why}\): delete .*$"):
         run_table(store)
 
 

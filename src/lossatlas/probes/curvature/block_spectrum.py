@@ -233,8 +233,8 @@ PROBE = Probe(
     of="model",
     title="curvature by layer",
     meaning=(
-        "The Hessian of the loss in the parameters of one layer at a time, the others held fixed: where curvature "
-        "sits. The traces of the blocks add up to the whole trace."
+        "The Hessian of the loss, or the matrix that was asked for in its place, in the parameters of one layer at a "
+        "time, the others held fixed: where curvature sits. The traces of the blocks add up to the whole trace."
     ),
     misleads=(
         "The largest eigenvalue of a block is at most that of the whole: what several layers do together is in none of "

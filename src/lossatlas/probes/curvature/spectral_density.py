@@ -207,9 +207,10 @@ PROBE = Probe(
     spectral_density,
     SpectralDensitySettings,
     of="model",
-    title="all eigenvalues of the Hessian",
+    title="the density of all eigenvalues",
     meaning=(
-        "How all eigenvalues are distributed, by stochastic Lanczos quadrature, with the largest found one by one."
+        "How all eigenvalues of the Hessian, or of the matrix that was asked for in its place, are distributed, by "
+        "stochastic Lanczos quadrature, with the largest found one by one."
     ),
     misleads="Most lie near zero; what is nearer to it than a thousandth of the largest has no certain sign here.",
     variables=VARIABLES,

@@ -12,7 +12,7 @@ from torch import Tensor
 from lossatlas.loss.fidelity import coarsened
 from lossatlas.numbers import number, with_error
 from lossatlas.numerics.spectrum import extremal_spectrum
-from lossatlas.operators.matrices import Matrix, curvature_product, named_after, pays_in_single
+from lossatlas.operators.matrices import KINDS, Matrix, curvature_product, named_after, pays_in_single
 from lossatlas.probes.probe import POSITIVE, PRODUCTS_PER_PAIR, Column, Cost, Probe, Settings, Subject, Told, at_least
 from lossatlas.probes.sampling import Losses, by_split, join_splits
 from lossatlas.probes.telling import table
@@ -156,18 +156,19 @@ def _tell(result: xr.Dataset, _: str) -> Told:
             f"{number(float(part.smallest), 3)}, trace {with_error(float(part.trace), float(part.trace_error))} "
             f"(standard error){doubt}"
         )
-    rows = table("Eigenvalues and residuals ‖Hv − λv‖.", ("Rank", "λ", "Residual"), lines)
-    return Told(f"Hessian. {'; '.join(said)}.", tuple(f"{line}." for line in said), (rows,))
+    rows = table(f"Eigenvalues and residuals {result.residuals.attrs['long_name']}.", ("Rank", "λ", "Residual"), lines)
+    matrix = KINDS[result.attrs["matrix"]].name.removeprefix("the ")
+    return Told(f"{matrix[0].upper()}{matrix[1:]}. {'; '.join(said)}.", tuple(f"{line}." for line in said), (rows,))
 
 
 PROBE = Probe(
     spectrum,
     SpectrumSettings,
     of="model",
-    title="largest eigenvalues of the Hessian",
+    title="largest eigenvalues and trace",
     meaning=(
-        "Curvature at the solution itself: eigenvalues of the Hessian, largest first, by block Lanczos, and the trace. "
-        "Residuals and standard errors say how exact each is."
+        "Curvature at the solution itself: eigenvalues of the Hessian, or of the matrix asked for in its place, "
+        "largest first, by block Lanczos, and the trace. Residuals and standard errors say how exact each is."
     ),
     misleads=(
         "Scaling the layers of a ReLU network against each other leaves its function and changes these numbers (Dinh "

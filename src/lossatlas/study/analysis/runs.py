@@ -57,7 +57,7 @@ def _row(store: Store, run: Run, probes: Sequence[Probe]) -> dict[str, Any]:
         file = store.result_file(run, probe.name)
         if probe.columns and file.is_file():
             with _complete(file):
-                train = read_result(file, probe.variables).sel(split="train")
+                train = read_result(file).sel(split="train")
                 row |= {probe.column(name): column.value(train) for name, column in probe.columns.items()}
     return row
 

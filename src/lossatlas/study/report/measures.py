@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
 
 from lossatlas.document.blocks import Block, Figure, FigureRow, Items, Paragraph, Section, Text
 from lossatlas.numbers import counted
@@ -13,7 +14,7 @@ from lossatlas.study.report.material import Material
 
 def measures(material: Material, others: Sequence[Section]) -> Section | None:
     """The appendix of all measures. `others` are the parts of the report whose figures need not be shown again."""
-    shown = set(_figures_in(others))
+    shown = {PurePosixPath(path) for path in _figures_in(others)}
     sections = [_of_probe(material, probe, shown) for probe in material.study.probes.of("model", "trajectory")]
     present = tuple(section for section in sections if section)
     words = "The smallest and the largest value of every measure, and the networks that have them. Training data."
@@ -24,7 +25,7 @@ def measures(material: Material, others: Sequence[Section]) -> Section | None:
     )
 
 
-def _of_probe(material: Material, probe: Probe, shown: set[str]) -> Section | None:
+def _of_probe(material: Material, probe: Probe, shown: set[PurePosixPath]) -> Section | None:
     lines: list[Text] = []
     for name, column in probe.columns.items():
         rows = measured(material, probe.column(name))
@@ -34,7 +35,7 @@ def _of_probe(material: Material, probe: Probe, shown: set[str]) -> Section | No
         elif rows:
             lines.append(extremes(material, rows, probe.column(name), column.words))
     blocks: list[Block] = [Items(tuple(line for line in lines if line))] if any(lines) else []
-    if not any(path.rpartition("/")[2].startswith(f"{probe.name}_") for path in shown):
+    if not any(path.parent.name == probe.place and path.match(probe.figure("*")) for path in shown):
         blocks += _example(material, probe)
     return Section(f"measures-{probe.name}", probe.heading, tuple(blocks)) if blocks else None
 

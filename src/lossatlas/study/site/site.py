@@ -52,7 +52,7 @@ class Site:
         for probe in self.store.study.probes.of("model", "trajectory"):
             files = (self.store.result_file(run, probe.name) for run in self.runs)
             first = next((file for file in files if file.is_file()), None)
-            if first is not None and form(read_result(first, probe.variables)) == "plane":
+            if first is not None and form(read_result(first)) == "plane":
                 found.append(probe.name)
         return found
 
