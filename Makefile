@@ -1,9 +1,10 @@
 # Needs only Python 3.11 or newer and make; everything else goes into .venv from the lock file.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+LOWEST := .venv-lowest/bin
 OUT ?= reports
 
-.PHONY: install run test test-slow docs pictures wheel bench lint types imports lock clean
+.PHONY: install run test test-slow lowest docs pictures wheel bench lint types imports lock clean
 
 install: .venv/installed
 
@@ -22,6 +23,25 @@ test: lint types imports docs
 # What takes half a minute and more: studies that are killed, written to a full disk, drawn in every format.
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests --numprocesses 2 -m slow
+
+# The lowest versions that the ranges of pyproject.toml allow. Only torch is that of requirements.lock, as another is
+# several GB. Left out are the tests of frameworks that ask for newer packages than ours (transformers: safetensors 0.8);
+# the warning that is no error is of matplotlib 3.8, about its own use of numpy.
+lowest: .venv-lowest/installed
+	! $(LOWEST)/python -m pip check | grep -vE '^(No broken requirements|backpack-for-pytorch .* torchvision,)'
+	rm -rf dist/lowest
+	$(LOWEST)/lossatlas check
+	$(LOWEST)/lossatlas run smoke --out dist/lowest/smoke
+	$(LOWEST)/lossatlas probe examples/digits_problem.py:problem --out dist/lowest/digits
+	OMP_NUM_THREADS=1 $(LOWEST)/pytest src tests --numprocesses 2 --dist loadfile -m "not slow" \
+		-k "not huggingface and not lightning" --ignore-glob "*/training/*huggingface.py" --ignore-glob "*/training/*lightning.py" \
+		-W "ignore:Conversion of an array with ndim > 0:DeprecationWarning"
+
+.venv-lowest/installed: requirements-lowest.lock pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	$(LOWEST)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-lowest.lock
+	$(LOWEST)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
 
 # The site, in dist/site; strict about links. What can be said of a probe by its declaration is written by docs/build.py.
 # `make pictures` draws its pictures again, from the examples.
@@ -70,4 +90,4 @@ lock:
 	$(BIN)/python -m pip freeze --exclude-editable --all | grep -vE '^pip==' | sed 's/+cpu$$//' > requirements.lock
 
 clean:
-	rm -rf .venv dist
+	rm -rf .venv .venv-lowest dist

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 
 import lossatlas
-from benchmarks.networks import CRITERION, moons, train
+from benchmarks.networks import CRITERION, moons, moons_study, train
 from benchmarks.setting import Setting
 from lossatlas import Loss
 from lossatlas.numerics.lanczos import extremal_eigenpairs
 from lossatlas.operators.hessian import Hessian
-from lossatlas.study.config import load_study
-from lossatlas.study.datasets import make_task
+from lossatlas.study.datasets import draws
 from lossatlas.study.models import build
 from lossatlas.study.training.ensemble import train_group
 
@@ -139,7 +138,7 @@ def _curvature(loss: Loss) -> dict[str, Callable[[], Any]]:
 
 
 def _group(members: int) -> None:
-    study = load_study("moons")
+    study = moons_study()
     study = study.model_copy(
         update={
             "model": study.model.model_copy(update={"architectures": ("2x100",), "activations": ("relu",)}),
@@ -148,4 +147,4 @@ def _group(members: int) -> None:
             ),
         }
     )
-    train_group(list(study.runs()), make_task("moons", study.data), study.training)
+    train_group(list(study.runs()), draws("moons", study.data), study.training)

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from lossatlas import Loss
-from lossatlas.study.config import Data
+from lossatlas.study.config import Data, Study, load_study
 from lossatlas.study.datasets import make_task
 from lossatlas.study.models import build
 
@@ -86,8 +86,14 @@ def mlp(architecture: str) -> Callable[[], nn.Module]:
     return lambda: build(architecture, "relu", 2)
 
 
+def moons_study() -> Study:
+    """90 networks: the study `seed` on its first draw of the data, where every network has every probe."""
+    study = load_study("seed")
+    return study.model_copy(update={"data": study.data.model_copy(update={"seeds": study.data.seeds[:1]})})
+
+
 def moons(examples: int) -> tuple[Tensor, Tensor]:
-    return make_task("moons", Data(train=examples)).train
+    return make_task("moons", Data(train=examples), 0).train
 
 
 def digits(examples: int) -> tuple[Tensor, Tensor]:

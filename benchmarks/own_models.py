@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from scipy.integrate import trapezoid
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -144,7 +145,7 @@ class Subject:
 
     def loss(self) -> la.Loss:
         data = self.inputs, self.targets
-        return la.Loss.of(self.module, data, nn.CrossEntropyLoss(), metrics={"accuracy": la.accuracy})
+        return la.Loss.of(self.module, data, nn.CrossEntropyLoss(), metrics={"accuracy": la.accuracy}, buffers="stored")
 
     @cached_property
     def double(self) -> nn.Module:
@@ -332,9 +333,10 @@ def _sharpness(subject: Subject, found: xr.Dataset) -> Differences:
     drawn = random_directions(
         subject.loss().layout, subject.theta, found.sizes["sample"], generator=seed(), normalize="layer", biases="layer"
     )
-    theta = subject.theta.double()
-    here, *values = subject.losses([theta, *(theta + found.attrs["radius"] * way for way in drawn[:10].double())])
-    return {"increase": relative(found.increase[:10], np.array(values) - here)}
+    theta, steps = subject.theta.double(), found.attrs["radius"] * drawn[:10].double()
+    here, *values = subject.losses([theta, *(theta + steps), *(theta - steps)])
+    up, down = np.array(values).reshape(2, 10) - here
+    return {"even": relative(found.even[:10], (up + down) / 2), "odd": relative(found.odd[:10], (up - down) / 2)}
 
 
 def _connectivity(subject: Subject, found: xr.Dataset) -> Differences:
@@ -393,7 +395,7 @@ def _block_spectrum(subject: Subject, found: xr.Dataset) -> Differences:
 def _spectral_density(subject: Subject, found: xr.Dataset) -> Differences:
     size = len(subject.theta)
     return {
-        "mass": abs(float(np.trapezoid(found.density, found.axis)) - 1),
+        "mass": abs(float(trapezoid(found.density, found.axis)) - 1),
         "mean / σ": _in_errors(subject, size * float(found["mean"]), size * float(found.mean_error)),
     }
 

@@ -52,7 +52,7 @@ def begin(run: Run, task: Task, study: Study) -> tuple[nn.Module, torch.optim.Op
     """The network at its initialization, with what trains it."""
     settings = study.training
     model = build(run.architecture, run.activation, task.dimension)
-    initialize(model, run.activation, stream(run.seed, "initialization"))
+    initialize(model, run.activation, stream(run.data_seed, run.seed, "initialization"))
     optimizer: torch.optim.Optimizer
     if run.optimizer == "adam":
         optimizer = torch.optim.Adam(model.parameters(), settings.adam_learning_rate, weight_decay=run.weight_decay)
@@ -67,7 +67,7 @@ def train(run: Run, task: Task, study: Study) -> tuple[nn.Module, list[Tensor]]:
     """The trained model and its checkpoints θ, the first and the last ones among them."""
     settings = study.training
     model, optimizer, schedule = begin(run, task, study)
-    order = stream(run.seed, "batches")
+    order = stream(run.data_seed, run.seed, "batches")
     keep = {round(settings.epochs * k / (settings.checkpoints + 1)) for k in range(1, settings.checkpoints + 2)}
     checkpoints = [parameters_to_vector(model.parameters()).detach().clone()]
     inputs, targets = task.train
@@ -179,9 +179,10 @@ def network(run: Run, task: Task, study: Study) -> dict[str, Any]:
 
     found["spectrum"] = [spectrum(model, last, data, study, run.seed) for data in (task.train, task.test)]
 
-    moves = (random_direction(at_end(), generator, by_filter=False) for _ in range(probes.epsilon_sharpness.samples))
+    sharpness = probes.epsilon_sharpness
+    moves = (random_direction(at_end(), generator, by_filter=False) for _ in range(sharpness.samples))
     base = evaluate(model, [last], task)
-    points = (last + probes.epsilon_sharpness.radius * move for move in moves)
+    points = (last + sign * sharpness.radius * move for move in moves for sign in (1, -1))
     found["sharpness"] = (evaluate(model, points, task) - base)[..., 0].max(0)
     return found
 
@@ -198,10 +199,10 @@ def barrier(model: nn.Module, start: Tensor, end: Tensor, task: Task, study: Stu
 
 
 def pairs(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """Networks that differ in their seed only, or in their optimizer only."""
+    """Networks on one draw of the data that differ in their seed only, or in their optimizer only."""
     return [
         (a, b)
         for number, a in enumerate(runs)
         for b in runs[number + 1 :]
-        if a.group == b.group and (a.optimizer == b.optimizer) != (a.seed == b.seed)
+        if (a.group, a.data_seed) == (b.group, b.data_seed) and (a.optimizer == b.optimizer) != (a.seed == b.seed)
     ]

@@ -87,7 +87,7 @@ def judge(case: str, setting: Setting, timed: Mapping[str, Timed]) -> dict[str, 
     judged: dict[str, Values] = {
         OURS: {
             "error": relative(found.loss.values, dense),
-            "stated": float(found.loss_error) / float(np.ptp(dense)),
+            "stated": float(found.loss_error.max()) / float(np.ptp(dense)),
         },
         EXACT: {"error": 0.0, "stated": 0.0},
         LOSS_LANDSCAPES: {"error": error_of_loss_landscapes(problem, side)},

@@ -10,6 +10,7 @@ from rich.console import Console
 from torch import nn
 
 from benchmarks import machine
+from benchmarks.networks import moons_study
 from benchmarks.plain_study import begin
 from benchmarks.setting import Setting
 from benchmarks.table import Table, Values
@@ -19,8 +20,8 @@ from lossatlas.execution.processes import start_workers
 from lossatlas.execution.progress import Progress
 from lossatlas.hardware import available_cores
 from lossatlas.random_streams import stream
-from lossatlas.study.config import Run, Study, load_study
-from lossatlas.study.datasets import Task, make_task
+from lossatlas.study.config import Run, Study
+from lossatlas.study.datasets import Task, draws
 from lossatlas.study.models import parse_architecture
 from lossatlas.study.training.ensemble import train_group
 
@@ -34,7 +35,7 @@ def cases(setting: Setting) -> Sequence[str]:
 
 def study_of(case: str, setting: Setting) -> Study:
     """A group of one architecture, with losses on all data at the end alone; or the matrix of moons, as it is."""
-    study, effort = load_study("moons"), setting.effort
+    study, effort = moons_study(), setting.effort
     if case == MOONS:
         return study
     return study.model_copy(
@@ -54,10 +55,10 @@ def study_of(case: str, setting: Setting) -> Study:
 
 def tools(case: str, setting: Setting) -> dict[str, Tool]:
     study = study_of(case, setting)
-    runs, task = list(study.runs()), make_task("moons", study.data)
+    runs, tasks = list(study.runs()), draws("moons", study.data)
 
     def together() -> Outcome:
-        train_group(runs, task, study.training)
+        train_group(runs, tasks, study.training)
         return Outcome(count=len(runs))
 
     def in_workers() -> Outcome:
@@ -65,16 +66,18 @@ def tools(case: str, setting: Setting) -> dict[str, Tool]:
         for run in runs:
             groups.setdefault(run.group, []).append(run)
         with start_workers(available_cores()) as pool:
-            jobs = [Job(_train, (group, task, study), _cost(group[0])) for group in groups.values()]
+            jobs = [Job(_train, (group, tasks, study), _cost(group[0])) for group in groups.values()]
             run_jobs(pool, jobs, Progress(Console(file=io.StringIO())), "groups")
         return Outcome(count=len(runs))
 
     def alone() -> Outcome:
         for run in runs:
-            train_alone(run, task, study)
+            train_alone(run, tasks[run.data_seed], study)
         return Outcome(count=len(runs))
 
-    ours = {WORKERS: Tool(in_workers, weigh=together_memory(study, task))} if case == MOONS else {GROUP: Tool(together)}
+    ours = (
+        {WORKERS: Tool(in_workers, weigh=together_memory(study, tasks))} if case == MOONS else {GROUP: Tool(together)}
+    )
     return {**ours, ONE_BY_ONE: Tool(alone)}
 
 
@@ -82,7 +85,7 @@ def train_alone(run: Run, task: Task, study: Study) -> nn.Module:
     """An ordinary loop with `torch.optim` as it comes, and losses on all data where the study has them."""
     settings = study.training
     model, optimizer, schedule = begin(run, task, study)
-    order = stream(run.seed, "batches")
+    order = stream(run.data_seed, run.seed, "batches")
     for epoch in range(settings.epochs):
         for batch in torch.randperm(len(task.train[0]), generator=order).split(settings.batch_size):
             optimizer.zero_grad()
@@ -99,20 +102,20 @@ def train_alone(run: Run, task: Task, study: Study) -> nn.Module:
     return model
 
 
-def together_memory(study: Study, task: Task) -> Callable[[], Outcome]:
+def together_memory(study: Study, tasks: Mapping[int, Task]) -> Callable[[], Outcome]:
     """The largest group of the matrix, in this process."""
     runs = list(study.runs())
     largest = max((run.group for run in runs), key=lambda group: _cost(next(r for r in runs if r.group == group)))
 
     def call() -> Outcome:
-        train_group([run for run in runs if run.group == largest], task, study.training)
+        train_group([run for run in runs if run.group == largest], tasks, study.training)
         return Outcome()
 
     return call
 
 
-def _train(runs: list[Run], task: Task, study: Study) -> dict[str, float]:
-    train_group(runs, task, study.training)
+def _train(runs: list[Run], tasks: Mapping[int, Task], study: Study) -> dict[str, float]:
+    train_group(runs, tasks, study.training)
     return {}
 
 

@@ -162,7 +162,7 @@ def _columns(probe: Probe) -> list[str]:
     if not probe.columns:
         return []
     rows = [(f"`{probe.column(name)}`", column.words) for name, column in probe.columns.items()]
-    words = "Of the training data, in `tables/runs.csv` of a study."
+    words = "Of the training data where nothing else is said, in `tables/runs.csv` of a study."
     return ["## Columns of tables\n", f"{words}\n", f"{_table(('Column', 'What it is'), rows)}\n"]
 
 

@@ -38,7 +38,7 @@ panels = (figure := Figure(figsize=(10, 3.6), layout="constrained")).subplots(1,
 for buffers, panel in zip(("stored", "re-estimated", "batch"), panels, strict=True):
     losses = {split: la.Loss.of(model, pair, nn.CrossEntropyLoss(), buffers=buffers) for split, pair in data.items()}
     lines = la.random_line(losses, losses["train"].theta, generator=torch.Generator().manual_seed(0), steps=25, draws=5)
-    lines.atlas.plot(panel).set_title(f'buffers="{buffers}"')
+    lines.atlas.plot(ax=panel).set_title(f'buffers="{buffers}"')
     panel.label_outer()
 panels[0].legend(loc="upper center", fontsize=8)
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "gallery")

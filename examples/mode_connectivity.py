@@ -39,7 +39,7 @@ panels = (figure := Figure(figsize=(8, 3.6), layout="constrained")).subplots(1, 
 for panel, title, other in zip(
     panels, ("as trained", "neurons matched"), (end, align(layout, start, end)), strict=True
 ):
-    la.linear_connectivity(losses, start, other).atlas.plot(panel).set_title(title)
+    la.linear_connectivity(losses, start, other).atlas.plot(ax=panel).set_title(title)
     panel.legend(fontsize=8)
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "gallery")
 folder.mkdir(parents=True, exist_ok=True)

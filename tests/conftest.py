@@ -7,7 +7,8 @@ import torch
 from sklearn.datasets import make_moons
 from torch import Tensor, nn
 
-from lossatlas.loss.loss import Batch, Loss, accuracy
+from lossatlas.loss.loss import Batch, Loss
+from lossatlas.loss.metrics import accuracy
 from tests.study.tiny import finished, tiny, tiny_file  # noqa: F401 (fixtures)
 
 torch.set_num_threads(1)

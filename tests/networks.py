@@ -38,6 +38,17 @@ class ResNet(nn.Module):
         return self.head(self.blocks(self.stem(x)).mean((2, 3)))
 
 
+class TwoLayers(nn.Module):
+    """2-8-2 with tanh and, after it, what a test puts there: a function or a module."""
+
+    def __init__(self, between: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.second, self.between = nn.Linear(2, 8), nn.Linear(8, 2), between
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.between(torch.tanh(self.first(x))))
+
+
 class Transformer(nn.Module):
     """A sequence classifier with dropout and padding; token 0 is padding."""
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
 import lossatlas.accessor  # noqa: F401
@@ -109,7 +108,7 @@ def test_every_result_has_a_picture(make, probe, tmp_path):
 
     figure = Figure()
     own = figure.subplots()
-    assert result.atlas.plot(own) is own
+    assert result.atlas.plot(ax=own) is own
     assert figure.axes == [own]
     assert own.get_xlabel() == ax.get_xlabel()
 
@@ -129,25 +128,43 @@ def test_a_plane_shows_its_first_split_and_says_so(make):
     for split in (None, "train", "test"):
         ax = result.atlas.plot(split=split)
         assert ax.get_title(loc="left") == (split or "train")
-        (filled,) = (part for part in ax.collections if isinstance(part, QuadContourSet) and part.filled)
-        shown[split] = filled
-    outlines = {split: [path.vertices.tolist() for path in part.get_paths()] for split, part in shown.items()}
-    assert outlines[None] == outlines["train"]
-    assert outlines["train"] != outlines["test"]
-    assert np.array_equal(shown["train"].levels, shown["test"].levels)  # the scale is that of all splits
+        shown[split] = np.asarray(ax.images[0].get_array()), ax.figure.axes[-1].get_ylim()
+    assert np.array_equal(shown[None][0], shown["train"][0])
+    assert not np.array_equal(shown["train"][0], shown["test"][0])
+    assert shown["train"][1] == shown["test"][1]  # the scale is that of all splits
     one = result.sel(split="test", drop=True).atlas.plot()
     assert one.get_title(loc="left") == ""
 
 
 def test_curves_show_every_split_or_one(make):
     result = make("interpolate")
-    both = result.atlas.plot(variable="accuracy")
+    both = result.atlas.plot("accuracy")
     assert [text.get_text() for text in both.get_legend().get_texts()] == ["train", "test"]
     assert both.get_ylabel() == "accuracy"
     np.testing.assert_allclose(both.lines[1].get_ydata(), result.accuracy.sel(split="test"))
     (line,) = result.atlas.plot(split="test").lines
     np.testing.assert_allclose(line.get_ydata(), result.loss.sel(split="test"))
     assert line.get_color() == both.lines[1].get_color()
+
+
+@pytest.mark.parametrize("probe", ["random_plane", "random_line", "epsilon_sharpness"])
+def test_what_is_drawn_comes_first(make, probe):
+    result = make(probe)
+    other = "odd" if probe == "epsilon_sharpness" else "accuracy"
+    labels = [
+        (ax.get_xlabel(), ax.get_ylabel(), [part.get_ylabel() for part in ax.figure.axes])
+        for ax in (result.atlas.plot(other), result.atlas.plot(variable=other))
+    ]
+    assert labels[0] == labels[1]
+    with pytest.raises(ValueError, match="variable is a Axes: wanted a name; axes are given as ax="):
+        result.atlas.plot(Figure().subplots())
+
+
+def test_it_prints_as_one_line(make):
+    line = make("interpolate")[["loss", "accuracy"]].isel(split=0, drop=True)
+    assert repr(line.atlas) == "Atlas(interpolate: loss, accuracy over alpha 5; plot, surface, save, export)"
+    assert repr(make("random_plane").atlas).endswith(" over split 2, alpha 5, beta 5; plot, surface, save, export)")
+    assert repr(xr.Dataset({"trace": 1.0}).atlas) == "Atlas(a dataset: trace; plot, surface, save, export)"
 
 
 def test_surface_and_export(make, tmp_path):
@@ -168,7 +185,7 @@ def test_what_cannot_be_drawn(make):
     for odd, knobs, words in (
         (xr.Dataset(), {}, "no form that can be drawn, it holds nothing: wanted a quantity over one axis"),
         (xr.Dataset({"trace": 1.0}), {}, r"no form that can be drawn, it holds trace \(\): wanted"),
-        (line, {"variable": "loss_error"}, "loss_error is not over alpha: choose from loss, accuracy"),
+        (line, {"variable": "measured"}, "measured is not over alpha: choose from loss, accuracy"),
         (result, {"split": "valid"}, "split is 'valid': choose from train, test"),
         (line.sel(split="test", drop=True), {"split": "test"}, "split is 'test': choose from nothing"),
         (result, {"variable": "los"}, "no 'los': choose from loss, .*accuracy"),
@@ -196,7 +213,7 @@ def test_drawing_libraries_are_imported_when_they_are_wanted():
         "from matplotlib.figure import Figure\n"
         "line = ('alpha', np.arange(3.0))\n"
         "result = xr.Dataset({'loss': line}, {'alpha': line})\n"
-        "result.atlas.plot(Figure().subplots())\n"
+        "result.atlas.plot(ax=Figure().subplots())\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -45,7 +45,7 @@ def test_a_probe_has_shared_flags_and_its_own():
 def test_the_default_study_is_moons():
     command = parse(["run"])
     assert isinstance(command, Run)
-    assert (command.study, command.out, len(list(command.fields.runs()))) == ("moons", Path("reports"), 90)
+    assert (command.study, command.out, len(list(command.fields.runs()))) == ("moons", Path("reports"), 420)
 
 
 # What is wrong with them --------------------------------------------------------------------------------------------

@@ -170,7 +170,9 @@ def test_both_ends_of_a_path_are_the_models_own_losses_with_statistics_of_their_
         Loss.of(module, (x, y), nn.CrossEntropyLoss(), buffers="re-estimated"), start, end, steps=3
     ).loss.values
     assert path[[0, -1]] == pytest.approx(losses, rel=1e-10)
-    stored = interpolate(Loss.of(module, (x, y), nn.CrossEntropyLoss()), start, end, steps=3).loss.values
+    stored = interpolate(
+        Loss.of(module, (x, y), nn.CrossEntropyLoss(), buffers="stored"), start, end, steps=3
+    ).loss.values
     assert stored[0] == pytest.approx(losses[0], rel=1e-10)
     assert abs(stored[-1] - losses[1]) > 1e-3
 
@@ -318,7 +320,7 @@ def test_a_filter_normalised_slice_ignores_a_layers_scale_but_not_a_units(relu):
 def test_sharpness_relative_to_every_layer_ignores_a_layers_scale_but_not_a_units(relu):
     loss, theta = relu
     plain, layer, units = (
-        epsilon_sharpness(loss, t, generator=seed(), samples=20, radius=0.2).increase.values
+        epsilon_sharpness(loss, t, generator=seed(), samples=20, radius=0.2).even.values
         for t in (theta, theta * rescaling(LAYER), theta * rescaling(UNITS))
     )
     assert np.allclose(layer, plain, rtol=1e-9, atol=1e-13)
@@ -352,6 +354,6 @@ def test_a_weight_of_zero_is_no_infinity(relu):
     theta = theta.clone()
     theta[[0, 1, 13, 31]] = 0.0  # one whole filter, one bias, one weight
     sharp = epsilon_sharpness(loss, theta, generator=seed(), samples=5)
-    assert np.isfinite(sharp.increase).all()
+    assert np.isfinite(sharp.even).all()
     assert torch.isfinite(scaled(Hessian(loss, theta), theta.abs())(torch.eye(32, dtype=torch.float64))).all()
     assert np.isfinite(random_plane(loss, theta, generator=seed(), steps=3).loss).all()

@@ -1,7 +1,8 @@
 """lossatlas: measure, draw and compare the loss landscapes of neural networks."""
 
 from lossatlas import accessor as accessor  # registers `result.atlas`
-from lossatlas.loss.loss import Loss, accuracy
+from lossatlas.loss.loss import Loss
+from lossatlas.loss.metrics import accuracy, multilabel_accuracy, one_hot_accuracy, top_k_accuracy
 from lossatlas.model_report.problem import Problem
 from lossatlas.parameters.layout import Layout
 from lossatlas.probes import *  # noqa: F403 (every probe's function; `PROBES` lists them)
@@ -21,9 +22,12 @@ __all__ = [
     "accuracy",
     "export",
     "load",
+    "multilabel_accuracy",
+    "one_hot_accuracy",
     "read_checkpoints",
     "read_loss_landscape",
     "save",
+    "top_k_accuracy",
     *(probe.name for probe in PROBES),
 ]
 

@@ -25,16 +25,22 @@ class Atlas:
     def __init__(self, result: xr.Dataset) -> None:
         self._result = result
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{dim} {size}" for dim, size in self._result.sizes.items())
+        held = ", ".join(map(str, self._result.data_vars))
+        over = f" over {sizes}" if sizes else ""
+        return f"Atlas({self._result.attrs.get('probe', 'a dataset')}: {held}{over}; plot, surface, save, export)"
+
     def plot(
-        self, ax: Axes | None = None, *, variable: str | None = None, split: str | None = None, **knobs: Any
+        self, variable: str | None = None, *, ax: Axes | None = None, split: str | None = None, **knobs: Any
     ) -> Axes:
         """Draw the result with matplotlib, in the form that its dimensions tell; see `figures.plot`.
 
         A plane shows one split, and its title says which.
 
         Args:
+            variable: what to draw, such as "accuracy"; by default the loss.
             ax: where to; by default a pyplot figure of its own, which a notebook shows, and `plt.show()` in a script.
-            variable: what to draw; by default the loss.
             split: which one, of a plane by default the first; what is no plane shows all splits by default.
             **knobs: of the probe's draw function, see `figures.plot`.
 
@@ -43,9 +49,9 @@ class Atlas:
         """
         from lossatlas.figures.plot import plot
 
-        return plot(self._result, ax, variable=variable, split=split, **knobs)
+        return plot(self._result, variable, ax=ax, split=split, **knobs)
 
-    def surface(self, *, variable: str = "loss", split: str | None = None) -> go.Figure:
+    def surface(self, variable: str = "loss", *, split: str | None = None) -> go.Figure:
         """A plane as a surface that turns (plotly): the quantity `variable` of one `split`, by default the first."""
         from lossatlas.figures.interactive import surface
 

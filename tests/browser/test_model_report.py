@@ -44,7 +44,7 @@ def test_planes_turn_with_their_marks(folder, page, plane):
 
 def test_what_cannot_turn_is_a_picture(folder, page):
     page.goto((folder / "report.html").resolve().as_uri())
-    assert page.locator("#epsilon_sharpness figure.picture").count() == 1
+    assert page.locator("#epsilon_sharpness figure.picture").count() == 2
     assert page.locator("#epsilon_sharpness figure[data-plane]").count() == 0
 
 

@@ -110,8 +110,7 @@ def test_a_surface_takes_the_place_of_its_picture_and_gives_it_back(report, page
 
 
 def test_no_more_surfaces_are_alive_than_browsers_allow(report, page):
-    run = next(iter(report.study.runs()))
-    page.goto(address(report, f"assets/runs/{slug(run)}.html"))
+    page.goto(address(report, "report.html"))
     page.evaluate("""() => {
         const figure = document.querySelector("figure[data-plane]");
         for (let copy = 0; copy < 7; copy++) {
@@ -120,7 +119,7 @@ def test_no_more_surfaces_are_alive_than_browsers_allow(report, page):
             document.querySelector("main").append(made);
         }
         const script = document.createElement("script");
-        script.src = "../turn.js";
+        script.src = "assets/turn.js";
         document.head.append(script);
     }""")
     page.wait_for_function("document.querySelectorAll('main > figure[data-plane] .bar button').length === 7")
@@ -151,6 +150,8 @@ def test_pages_and_notebooks_draw_the_same_surface(report, page, plane):
             [[1.0, 1.0], [1.0, 1.0]],
             [[None, None], [None, None]],
             [[-1.0, 9.0], [0.0, 300.0]],
+            [[-1e-6, 2e-6], [0.0, 1e-6]],
+            [[1e-30, 1e-3], [1e-12, 1e9]],
         ),
         *(
             [[0.1, 0.49], [0.2, 0.3]],
@@ -206,7 +207,7 @@ def test_two_runs_side_by_side_have_one_scale_and_turn_together(report, page):
     first.evaluate("plot => plot.emit('plotly_relayout', {'scene.camera': plot.layout.scene.camera})")
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot')[1].layout.scene.camera.eye.y === 2")
     assert second.evaluate("plot => plot.layout.scene.camera.eye") == {"x": 1, "y": 2, "z": 0.5}
-    page.get_by_label("Second run").select_option(slug(third))
+    page.get_by_label("Second").select_option(slug(third))
     assert page.url.endswith(f"#{slug(one)},{slug(third)}")
     assert page.locator("#compare table tbody tr").count() >= 4
 
@@ -217,11 +218,9 @@ def test_nothing_is_wider_than_the_window(report, page, width):
     page.set_viewport_size({"width": width, "height": 800})
     for path in ("report.html", f"assets/runs/{slug(run)}.html", "assets/compare.html"):
         page.goto(address(report, path))
-        if "compare" in path:
-            page.locator(DRAWN).last.wait_for()
-        else:
+        if path == "report.html":  # the page of a run and that of two draw their surfaces at once
             page.locator("figure[data-plane]").first.get_by_role("button").click()
-            page.locator(DRAWN).first.wait_for()
+        page.locator(DRAWN).last.wait_for()
         scroll, client = widest(page)
         assert scroll <= client == width, path
 
@@ -245,3 +244,24 @@ def test_without_scripts_everything_can_be_read(report, browser):
     assert page.locator("nav.side ol").first.is_visible()
     assert page.locator("figure.table tbody tr").first.is_visible()
     context.close()
+
+
+def test_the_wall_is_the_reader_s_own_grid_and_opens_what_a_map_shows(report, page):
+    page.goto(address(report, "report.html"))
+    wall = page.locator("figure.wall")
+    maps = wall.locator(".grid button")
+    assert maps.count() == 4  # two architectures, two optimizers; the seeds one by one
+    wall.get_by_label("Rows").select_option("seed")
+    assert wall.locator("th[scope=row]").all_text_contents() == ["0", "1"]
+    maps.first.click()
+    wall.locator(DRAWN).first.wait_for()
+    assert "Training loss" in wall.locator("dl").text_content()
+    wall.get_by_role("link", name="Its page").click()
+    assert "/assets/runs/" in page.url
+
+
+def test_the_page_of_a_run_leads_with_surfaces_that_turn(report, page):
+    run = next(iter(report.study.runs()))
+    page.goto(address(report, f"assets/runs/{slug(run)}.html"))
+    page.locator("#surfaces").locator(DRAWN).first.wait_for()
+    assert page.locator("main section").first.get_attribute("id") == "surfaces"

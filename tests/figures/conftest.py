@@ -8,10 +8,27 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+
+from lossatlas.figures import relief, surfaces
+from lossatlas.figures.scale import Scale
 
 SPLITS = ["train", "test"]
 DECAYS = [0.0, 1e-4, 0.0005]
 ALPHA, BETA = np.linspace(0, 1, 11), np.linspace(-2, 2, 7)
+
+
+class Faces(Poly3DCollection):
+    """Faces that keep the corners they were made of, which matplotlib has under changing private names."""
+
+    def __init__(self, verts: np.ndarray, **options):
+        super().__init__(verts, **options)
+        self.corners = np.asarray(verts).reshape(-1, 3)
+
+
+@pytest.fixture(autouse=True)
+def _corners_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surfaces, "Poly3DCollection", Faces)
 
 
 def png(figure: Figure) -> bytes:
@@ -19,6 +36,34 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=60, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+@pytest.fixture
+def unshaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps whose colours are those of the bar, so that heights can be read from them."""
+    monkeypatch.setattr(relief, "SHADE", 0.0)
+
+
+def heights(ax, scale: Scale) -> np.ndarray:
+    """The heights that an unshaded map shows, by its pixels from the lowest β up; NaN where the background shows."""
+    (image,) = ax.images
+    pixels = np.asarray(image.get_array())
+    table = np.round(255 * relief.COLORMAP(np.linspace(0, 1, 256))[:, :3])
+    nearest = np.abs(pixels[..., None, :3].astype(float) - table).sum(-1).argmin(-1)
+    shown = scale.low + (nearest + 0.5) / 256 * (scale.high - scale.low)
+    return np.where(pixels[..., 3] > 0, shown, np.nan)
+
+
+def height_at(ax, scale: Scale, x: float, y: float) -> float:
+    left, right, bottom, top = ax.images[0].get_extent()
+    shown = heights(ax, scale)
+    row, column = (y - bottom) / (top - bottom) * len(shown), (x - left) / (right - left) * shown.shape[1]
+    return float(shown[min(int(row), len(shown) - 1), min(int(column), shown.shape[1] - 1)])
+
+
+def drawn_lines(ax) -> list:
+    """Lines that are there, without those that only stand in the legend."""
+    return [line for line in ax.lines if len(line.get_data(orig=False)[0])]
 
 
 def curve(low: float = 0.0, steps: int = 11) -> xr.Dataset:
@@ -177,15 +222,19 @@ def densities() -> xr.Dataset:
 
 @pytest.fixture
 def increases() -> xr.Dataset:
-    increase = np.stack([np.linspace(-0.1, 0.4, 50), np.linspace(0, 0.7, 50)])
+    even = np.stack([np.linspace(-0.1, 0.4, 50), np.linspace(0, 0.7, 50)])
+    odd = even[::-1] / 2
+    over = ("split", "radius")
     return xr.Dataset(
         {
-            "increase": (("split", "sample"), increase),
-            "maximum": ("split", increase.max(1)),
-            "mean_increase": ("split", increase.mean(1)),
-            "mean_increase_error": ("split", [0.01, 0.01]),
+            "even": (("split", "sample"), even),
+            "odd": (("split", "sample"), odd),
+            "maximum": ("split", (even + abs(odd)).max(1)),
+            "mean_even": (over, [[0.04, 0.15], [0.09, 0.35]]),
+            "mean_even_error": (over, [[0.01, 0.02], [0.01, 0.03]]),
+            "odd_size": (over, [[0.1, 0.2], [0.05, 0.1]]),
         },
-        {"split": SPLITS},
+        {"split": SPLITS, "radius": [0.025, 0.05]},
         {"radius": 0.05, "samples": 50},
     )
 

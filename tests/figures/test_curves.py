@@ -98,6 +98,14 @@ def test_a_metric_never_goes_on_a_log_axis(segment):
     assert draw_curve(segment, Figure().subplots(), variable="accuracy").get_yscale() == "linear"
 
 
+def test_what_has_a_unit_of_its_own_does(segment):
+    wide = segment.loss.copy(data=np.geomspace(1e-5, 1, 22).reshape(2, 11)).assign_attrs(units="criterion / parameter²")
+    segment["top_eigenvalue"] = wide
+    segment["top_eigenvalue_residual"] = wide / 100  # no quantity of its own, as errors are not
+    assert draw_curve(segment, Figure().subplots(), variable="top_eigenvalue").get_yscale() == "log"
+    assert list(dict(pages(segment, ""))) == ["loss", "accuracy", "top_eigenvalue"]
+
+
 def test_a_unit_other_than_the_criterion_is_named(segment):
     segment.loss.attrs.update(long_name="cross-entropy loss", units="nat")
     assert draw_curve(segment, Figure().subplots()).get_ylabel() == "cross-entropy loss (nat)"
@@ -118,7 +126,7 @@ def test_several_draws_are_a_median_in_a_band_that_the_legend_states(draws, coun
     assert list(made) == ["loss", "accuracy"]
     for name, variable in (("loss", "loss"), ("accuracy", "accuracy")):
         (ax,) = made[name].axes
-        legend = [text.get_text() for text in ax.get_legend().get_texts()]  # type: ignore[union-attr]
+        legend = [text.get_text() for text in ax.get_legend().get_texts()]
         assert legend == [f"{split}: median and {said} of {count} draws" for split in ("train", "test")]
         for index, split in enumerate(("train", "test")):
             values = some[variable].sel(split=split).values  # (alpha, draw)

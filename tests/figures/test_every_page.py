@@ -37,7 +37,7 @@ KINDS = {
     "eigenvalues": ["spectrum"],
     "densities": ["density"],
     "layers": ["blocks"],
-    "increases": ["hist"],
+    "increases": ["hist", "radius"],
     "family_of_lines": ["surface", "curves"],
     "family_of_planes": ["contour", "surface_wd=0", "surface_wd=0.0001", "surface_wd=0.0005"],
 }

@@ -9,14 +9,13 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
-from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from lossatlas.figures import families, style
 from lossatlas.figures.plot import pages
-from tests.figures.conftest import ALPHA, SPLITS, png
+from lossatlas.figures.scale import Scale
+from tests.figures.conftest import ALPHA, SPLITS, Faces, drawn_lines, heights, png
 
 PAGES = [
     "lines surface",
@@ -46,12 +45,8 @@ def both(lines: xr.Dataset, slices: xr.Dataset, title: str) -> Iterator[tuple[st
 
 def surface(ax) -> np.ndarray:
     """The corners of a drawn surface, `(n, 3)`."""
-    (faces,) = [c for c in ax.collections if isinstance(c, Poly3DCollection)]
-    return np.asarray(faces._faces).reshape(-1, 3)
-
-
-def filled(ax) -> QuadContourSet:
-    return next(c for c in ax.collections if isinstance(c, QuadContourSet) and c.filled)
+    (faces,) = [c for c in ax.collections if isinstance(c, Faces)]
+    return faces.corners
 
 
 def test_the_pages_are_named_by_what_they_show(lines, slices):
@@ -70,8 +65,8 @@ def test_ribbons_and_lines_lie_at_the_losses_of_each_weight_decay(lines, slices)
             there = np.unique(corners[np.isclose(corners[:, 1], row + side * families.RIBBON)], axis=0)
             np.testing.assert_array_equal(there[:, 0], ALPHA)
             np.testing.assert_array_equal(there[:, 2], wanted)
-        for line in ax.lines[2 * row : 2 * row + 2]:
-            x, y, z = line.get_data_3d()  # type: ignore[attr-defined]
+        for line in drawn_lines(ax)[2 * row : 2 * row + 2]:
+            x, y, z = line.get_data_3d()
             np.testing.assert_array_equal(x, ALPHA)
             np.testing.assert_array_equal(y, row)
             np.testing.assert_array_equal(z, wanted)
@@ -99,7 +94,7 @@ def test_curves_have_a_panel_per_split_a_colour_per_weight_decay_and_one_scale(l
     assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
 
 
-def test_contours_show_the_train_loss_of_each_weight_decay_on_one_scale(lines, slices):
+def test_contours_show_the_train_loss_of_each_weight_decay_on_one_scale(lines, slices, unshaded):
     *panels, bar = dict(both(lines, slices, ""))["planes contour"].axes
     assert [ax.get_title("left") for ax in panels] == [
         "λ = 0,  ‖d‖ = 1.00 ‖θ‖",
@@ -107,20 +102,20 @@ def test_contours_show_the_train_loss_of_each_weight_decay_on_one_scale(lines, s
         "λ = 5 × 10⁻⁴,  ‖d‖ = 3.50 ‖θ‖",
     ]
     assert bar.get_ylabel() == "train data loss"
-    assert len({id(filled(ax).norm) for ax in panels}) == 1
-    heights = np.log10(slices.loss.values[0])
+    wanted = np.log10(slices.loss.values[0])
+    scale = Scale(True, wanted.min(), wanted.max())
     for row, ax in enumerate(panels):
-        np.testing.assert_array_equal(filled(ax).levels, filled(panels[0]).levels)
-        assert filled(ax).zmin == heights[row].min()
-        assert filled(ax).zmax == heights[row].max()
+        shown = heights(ax, scale)
+        assert shown.min() == pytest.approx(wanted[row].min(), abs=0.01)
+        assert shown.max() == pytest.approx(wanted[row].max(), abs=0.02)
 
 
 def test_surfaces_on_pages_of_their_own_share_heights_and_colours(lines, slices):
     made = dict(both(lines, slices, ""))
     axes = [made[name].axes[0] for name in PAGES[3:]]
-    assert len({ax.get_zlim() for ax in axes}) == 1  # type: ignore[attr-defined]
-    scales = {(c.norm.vmin, c.norm.vmax) for ax in axes for c in ax.collections}
-    assert scales == {axes[0].get_zlim()}  # type: ignore[attr-defined]
+    assert len({ax.get_zlim() for ax in axes}) == 1
+    wanted = np.log10(slices.loss.values[0])
+    assert axes[0].get_zlim() == pytest.approx((wanted.min(), wanted.max()))
     for row, ax in enumerate(axes):
         np.testing.assert_array_equal(np.unique(surface(ax)[:, 2]), np.unique(np.log10(slices.loss.values[0, row])))
         assert [text.get_text()[:3] for text in ax.texts] == ["λ ="]
@@ -146,11 +141,11 @@ def test_over_two_decades_heights_and_curves_are_logarithmic(lines, slices):
     made = dict(both(lines, slices, ""))
     assert [ax.get_yscale() for ax in made["lines curves"].axes] == ["log", "log"]
     (ax,) = made["lines surface"].axes
-    heights = ax.lines[2].get_data_3d()[2]  # type: ignore[attr-defined]
-    assert np.isnan(heights[3:5]).all()
-    np.testing.assert_array_equal(np.delete(heights, [3, 4]), np.log10(np.delete(lines.loss.values[0, 1], [3, 4])))
+    line = drawn_lines(ax)[2].get_data_3d()[2]
+    assert np.isnan(line[3:5]).all()
+    np.testing.assert_array_equal(np.delete(line, [3, 4]), np.log10(np.delete(lines.loss.values[0, 1], [3, 4])))
     assert np.isfinite(surface(ax)).all()
-    assert ax.get_zlabel() == "data loss, log scale"  # type: ignore[attr-defined]
+    assert ax.get_zlabel() == "data loss, log scale"
 
 
 def test_a_loss_without_splits_and_two_or_many_weight_decays(lines, slices):

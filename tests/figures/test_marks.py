@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.colors import to_rgb
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
 from lossatlas.figures.marks import COLORS, has_center
-from lossatlas.figures.planes import Scale, draw_plane, draw_surface
+from lossatlas.figures.planes import draw_plane
 from lossatlas.figures.plot import pages
-from tests.figures.conftest import png
+from lossatlas.figures.scale import Scale
+from lossatlas.figures.surfaces import draw_surface
+from tests.figures.conftest import drawn_lines, png
 
 
 def lines(ax) -> list[QuadContourSet]:
@@ -22,12 +25,19 @@ def named(ax) -> dict[str, object]:
     return {str(line.get_label()): line for line in ax.lines if not str(line.get_label()).startswith("_")}
 
 
+def dots(ax) -> list:
+    """Those of checkpoints, path by path."""
+    return [line for line in ax.lines if line.get_marker() == "o" and line.get_markersize() < 5]
+
+
 def test_pages_have_a_panel_per_split_and_a_legend_of_the_trajectories(models):
     made = dict(pages(models, "a title"))
     assert list(made) == ["contour", "surface", "accuracy"]
     for figure in made.values():
         (legend,) = figure.legends
-        assert [text.get_text() for text in legend.get_texts()] == ["sgd", "adam", "start", "end"]
+        words = [text.get_text() for text in legend.get_texts()]
+        assert words[:4] == ["sgd", "adam", "start", "end"]
+        assert words[4].startswith("contour every 0.")
         box = legend.get_window_extent()
         assert box.x0 >= 0
         assert box.y1 <= figure._suptitle.get_window_extent().y0  # type: ignore[attr-defined]
@@ -58,11 +68,7 @@ def test_colours_of_trajectories_differ_in_lightness_from_their_casings():
 def test_models_are_marked_and_named_at_their_places(models):
     ax = draw_plane(models, Figure().subplots(), split="test")
     places = np.stack([models.model_alpha, models.model_beta], -1)
-    (circles,) = [
-        line
-        for line in ax.lines
-        if line.get_marker() == "o" and len(line.get_xdata()) == 3 and line.get_linestyle() == "None"
-    ]
+    (circles,) = [line for line in ax.lines if line.get_marker() == "o" and line.get_markersize() == 9]
     np.testing.assert_array_equal(circles.get_xydata(), places)
     assert [text.get_text() for text in ax.texts] == ["A", "B", "C"]
     np.testing.assert_array_equal([text.xy for text in ax.texts], places)
@@ -93,7 +99,8 @@ def test_on_the_surface_everything_has_the_loss_of_its_projection(models, log):
     for ax, split in zip(figure.axes, ("train", "test"), strict=True):
         part = models.sel(split=split)
         heights = np.log10(part.path_plane_loss) if log else part.path_plane_loss
-        np.testing.assert_array_equal(named(ax)["sgd"].get_data_3d()[2], heights[:3])  # type: ignore[attr-defined]
+        assert len(named(ax)["sgd"].get_data_3d()[2]) > 3  # type: ignore[attr-defined]  # along the surface
+        np.testing.assert_array_equal(dots(ax)[0].get_data_3d()[2], heights[:3])
         model_heights = np.log10(part.model_plane_loss) if log else part.model_plane_loss
         np.testing.assert_array_equal(ax.lines[0].get_data_3d()[2], model_heights)  # type: ignore[attr-defined]
 
@@ -105,15 +112,15 @@ def test_more_than_three_models_have_principal_axes(models):
     ax = made["contour"].axes[0]
     assert ax.get_xlabel() == "first principal direction α\n(75 % of variance)"
     assert ax.get_ylabel() == "second principal direction β\n(25 % of variance)"
-    assert not any(figure.legends for figure in made.values())
+    assert all(text.get_text().startswith("contour every") for f in made.values() for text in f.legends[0].get_texts())
 
 
 def test_the_quadratic_model_has_dashed_lines_at_the_measured_levels(eigenplane):
     ax = draw_plane(eigenplane, Figure().subplots(), split="test")
     measured, predicted = lines(ax)
     assert len(np.intersect1d(measured.levels, predicted.levels)) >= 3
-    assert np.isin(predicted.levels, Scale.of(eigenplane.loss).edges[::2]).all()
-    assert predicted.linestyles == "dashed"
+    assert np.isin(predicted.levels, Scale.of(eigenplane.loss).contours).all()
+    assert predicted.linestyles != measured.linestyles
     error = 0.75 * (2 / 3) ** 2 / 8  # of linear interpolation between the grid's β, whose second derivative is 0.75
     widest = 0.0
     for level, path in zip(predicted.levels, predicted.get_paths(), strict=True):
@@ -130,7 +137,8 @@ def test_pages_name_the_axes_by_their_eigenvalues(eigenplane):
     assert train.get_xlabel() == test.get_xlabel() == "α: eigenvector of the largest\neigenvalue, 2.00"
     assert train.get_ylabel() == "β: eigenvector of the second\nlargest eigenvalue, 0.500"
     (legend,) = made["contour"].legends
-    assert [text.get_text() for text in legend.get_texts()] == ["measured", "quadratic model"]
+    words = [text.get_text() for text in legend.get_texts()]
+    assert words == ["quadratic model", "the model", "contour every 0.5"]
     assert len(lines(train)) == len(lines(test)) == 2
     assert len(lines(made["accuracy"].axes[0])) == 1  # a metric has no model
 
@@ -153,11 +161,12 @@ def test_the_trajectory_runs_from_its_start_to_the_origin(trajectory):
         marks = {line.get_label(): np.asarray(line.get_xydata()) for line in ax.lines}
         np.testing.assert_array_equal(marks["start"], [[0.8, 1.5]])
         np.testing.assert_array_equal(marks["end"], [[0.0, 0.0]])
-        path = np.asarray(ax.lines[1].get_xydata())
+        path = marks["path"]
         np.testing.assert_array_equal(path, np.stack([trajectory.path_alpha, trajectory.path_beta], -1))
     assert train.get_xlabel() == "first principal direction α\n(86 % of variance)"
     assert train.get_ylabel() == "second principal direction β\n(9.3 % of variance)"
-    assert [text.get_text() for text in test.get_legend().get_texts()] == ["start", "end"]
+    words = [text.get_text() for text in made["contour"].legends[0].get_texts()]
+    assert words == ["start", "path", "end", "contour every 0.5"]
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -168,8 +177,19 @@ def test_on_the_surface_the_path_has_the_loss_of_its_projections(trajectory, log
     figure = dict(pages(trajectory, ""))["surface"]
     for ax, split in zip(figure.axes, ("train", "test"), strict=True):
         heights = trajectory.path_plane_loss.sel(split=split).values
-        _, _, z = ax.lines[1].get_data_3d()  # type: ignore[attr-defined]
-        np.testing.assert_array_equal(z, np.log10(heights) if log else heights)
+        np.testing.assert_array_equal(dots(ax)[0].get_data_3d()[2], np.log10(heights) if log else heights)
+
+
+def test_a_path_lies_on_the_surface_between_its_checkpoints(trajectory):
+    """A bilinear surface, which is known between its nodes."""
+    flat = trajectory.assign(loss=(1 + 0.1 * trajectory.alpha + 0.2 * trajectory.beta) * xr.ones_like(trajectory.loss))
+    flat["path_plane_loss"] = (1 + 0.1 * flat.path_alpha + 0.2 * flat.path_beta) * xr.ones_like(flat.path_plane_loss)
+    ax = draw_surface(flat, Figure().add_subplot(projection="3d"), split="train")
+    x, y, z = named(ax)["path"].get_data_3d()  # type: ignore[attr-defined]
+    np.testing.assert_allclose(z, 1 + 0.1 * x + 0.2 * y)
+    assert np.isin(flat.path_alpha, x).all()
+    assert np.abs(np.diff(x)).max() <= 0.25 + 1e-12  # the step of the grid
+    assert np.abs(np.diff(y)).max() <= 2 / 3 + 1e-12
 
 
 def crosses(ax) -> list[list[float]]:
@@ -190,14 +210,14 @@ def test_a_result_may_hold_models_and_one_path(models):
     """No probe measures this yet: the marks are those of what is there."""
     one = models.isel(point=slice(3)).drop_vars(["trajectory", "checkpoint"])
     ax = draw_plane(one, Figure().subplots(), split="train")
-    assert set(named(ax)) == {"start", "end"}
+    assert set(named(ax)) == {"start", "path", "end", "contour every 0.5"}
     assert [text.get_text() for text in ax.texts] == ["A", "B", "C"]
 
 
 def test_on_a_surface_of_another_quantity_nothing_stands_at_a_height_of_the_loss(models, trajectory):
     for result in (models, trajectory):
         ax = draw_surface(result, Figure().add_subplot(projection="3d"), variable="accuracy", split="train")
-        assert not ax.lines
+        assert not drawn_lines(ax)
 
 
 def test_an_axis_is_called_what_its_probe_says(plane):

@@ -5,35 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
-from matplotlib.path import Path
 from mpl_toolkits.mplot3d import Axes3D
-from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from lossatlas.figures import interactive, planes
-from lossatlas.figures.planes import Scale
+from lossatlas.figures import interactive, planes, surfaces
 from lossatlas.figures.plot import pages
-
-
-def filled(ax) -> QuadContourSet:
-    return next(c for c in ax.collections if isinstance(c, QuadContourSet) and c.filled)
+from lossatlas.figures.scale import Scale
+from tests.figures.conftest import Faces, height_at, heights, png
 
 
 def corners(ax) -> np.ndarray:
     """The distinct corners `(n, 3)` of a drawn surface."""
-    faces = next(c for c in ax.collections if isinstance(c, Poly3DCollection))
-    return np.unique(np.asarray(faces._faces).reshape(-1, 3), axis=0)
-
-
-def level_at(ax, x: float, y: float) -> tuple[float, float] | None:
-    """The band of values whose colour covers a point; none where the background shows."""
-    contours = filled(ax)
-    for low, high, path in zip(contours.levels[:-1], contours.levels[1:], contours.get_paths(), strict=True):
-        inside = sum(Path(ring).contains_point((x, y)) for ring in path.to_polygons())
-        if inside % 2:  # once around it, and not by a hole too
-            return low, high
-    return None
+    faces = next(c for c in ax.collections if isinstance(c, Faces))
+    return np.unique(faces.corners, axis=0)
 
 
 def test_a_plane_gives_three_pages_with_a_panel_per_split(plane):
@@ -50,41 +34,41 @@ def test_a_plane_gives_three_pages_with_a_panel_per_split(plane):
     assert all(isinstance(ax, Axes3D) and ax.get_zlabel() == "loss" for ax in surfaces)
 
 
-def test_both_panels_share_one_norm_that_spans_both(plane):
+def test_both_panels_share_one_scale_that_spans_both(plane, unshaded):
     train, test, _ = planes.contour_page(plane, "").axes
-    assert filled(train).norm is filled(test).norm
-    np.testing.assert_array_equal(filled(train).levels, filled(test).levels)
-    assert filled(train).norm.vmin <= plane.loss.min()
-    assert filled(train).norm.vmax >= plane.loss.max()
-    left, right = planes.surface_page(plane, "").axes
+    scale = Scale(False, float(plane.loss.min()), float(plane.loss.max()))
+    assert heights(train, scale).min() == pytest.approx(scale.low, abs=0.02)
+    assert heights(test, scale).max() == pytest.approx(scale.high, abs=0.03)
+    assert heights(train, scale).max() == pytest.approx(float(plane.loss[0].max()), abs=0.03)
+    left, right = surfaces.surface_page(plane, "").axes
     assert left.get_zlim() == right.get_zlim()  # type: ignore[attr-defined]
 
 
-def test_every_grid_point_lies_in_its_own_band_of_colour(plane):
+def test_every_grid_point_has_the_colour_of_its_value(plane, unshaded):
     """α runs along x and β along y: a transposed or flipped surface fails, the grid is not square."""
     ax = planes.draw_plane(plane, Figure().subplots(), split="test")
-    values = plane.loss.sel(split="test")
-    for a in plane.alpha.values[1:-1]:
-        for b in plane.beta.values[1:-1]:
+    values, scale = plane.loss.sel(split="test"), Scale.of(plane.loss)
+    for a in plane.alpha.values:
+        for b in plane.beta.values:
             value = float(values.sel(alpha=a, beta=b))
-            low, high = level_at(ax, a + 1e-7, b + 1e-7) or (np.nan, np.nan)
-            assert low - 1e-4 <= value <= high + 1e-4
+            assert height_at(ax, scale, a, b) == pytest.approx(value, abs=0.03)  # half a pixel, a 256th of the scale
 
 
 def test_surface_corners_are_exactly_the_results_values(plane):
-    ax = planes.draw_surface(plane, Figure().add_subplot(projection="3d"), split="train")
+    ax = surfaces.draw_surface(plane, Figure().add_subplot(projection="3d"), split="train")
     a, b = np.meshgrid(plane.alpha, plane.beta, indexing="ij")
     wanted = np.stack([a, b, plane.loss.sel(split="train").values], -1).reshape(-1, 3)
     np.testing.assert_array_equal(corners(ax), np.unique(wanted, axis=0))
 
 
-def test_values_that_are_not_finite_leave_a_hole_and_nothing_else(plane):
+def test_values_that_are_not_finite_leave_a_hole_and_nothing_else(plane, unshaded):
     plane.loss[0, 2, 3], plane.loss[0, 6, 2] = np.nan, np.inf
-    ax = planes.draw_plane(plane, Figure().subplots(), split="train")
+    ax, scale = planes.draw_plane(plane, Figure().subplots(), split="train"), Scale.of(plane.loss)
     for i, j in ((2, 3), (6, 2)):
-        assert level_at(ax, float(plane.alpha[i]), float(plane.beta[j])) is None
-    assert level_at(ax, float(plane.alpha[4]) + 1e-7, float(plane.beta[3]) + 1e-7) is not None
-    drawn = corners(planes.draw_surface(plane, Figure().add_subplot(projection="3d"), split="train"))
+        assert np.isnan(height_at(ax, scale, float(plane.alpha[i]), float(plane.beta[j])))
+    assert np.isfinite(height_at(ax, scale, float(plane.alpha[4]), float(plane.beta[3])))
+    assert np.isnan(heights(ax, scale)).mean() == pytest.approx(8 / 48, abs=0.01)  # the cells that meet there
+    drawn = corners(surfaces.draw_surface(plane, Figure().add_subplot(projection="3d"), split="train"))
     assert len(drawn) == plane.loss[0].size - 2
     assert set(drawn[:, 2]) == set(plane.loss.values[0][np.isfinite(plane.loss.values[0])])
 
@@ -94,14 +78,15 @@ def test_over_several_decades_the_height_is_log10_and_the_ticks_say_so(plane):
     scale = Scale.of(plane.loss)
     assert scale.log
     assert not Scale.of(plane.accuracy).log
-    ax = planes.draw_surface(plane, Figure().add_subplot(projection="3d"), split="test")
+    ax = surfaces.draw_surface(plane, Figure().add_subplot(projection="3d"), split="test")
     np.testing.assert_array_equal(np.unique(corners(ax)[:, 2]), np.unique(np.log10(plane.loss.values[1])))
     assert ax.get_zlabel() == "loss, log scale"
     bar = planes.contour_page(plane, "").axes[2]
     labels = [text.get_text() for text in bar.get_yticklabels()]
     assert labels == [scale.formatter()(tick) for tick in scale.ticks]
-    assert "10⁴" in labels
-    np.testing.assert_allclose(np.diff(scale.edges), np.diff(scale.edges)[0])  # bands even in log10
+    assert "10⁵" in labels
+    lines = [line.get_ydata()[0] for line in bar.lines]
+    np.testing.assert_array_equal(lines, scale.contours)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +120,7 @@ def test_zeros_on_a_log_scale_are_marked_not_replaced(plane):
     plane["loss"] = plane.loss.copy(data=np.exp(5 * plane.loss.values))
     plane.loss[0, 3, 2] = 0.0
     ax = planes.draw_plane(plane, Figure().subplots(), split="train")
-    assert level_at(ax, float(plane.alpha[3]), float(plane.beta[2])) is None
+    assert np.isnan(height_at(ax, Scale.of(plane.loss), float(plane.alpha[3]), float(plane.beta[2])))
     (dots,) = [line for line in ax.lines if line.get_label() == "loss 0"]
     np.testing.assert_array_equal(np.asarray(dots.get_xydata()), [[plane.alpha[3], plane.beta[2]]])
 
@@ -149,15 +134,31 @@ def test_a_surface_shows_one_split_and_asks_which(plane):
     with pytest.raises(ValueError, match="split is None: one surface shows one split, choose from train, test"):
         planes.draw_plane(plane, Figure().subplots())
     one = plane.isel(split=0, drop=True)
-    np.testing.assert_array_equal(
-        filled(planes.draw_plane(one, Figure().subplots())).levels, Scale.of(one.loss).edges
-    )  # fmt: skip
+    assert len(planes.draw_plane(one, Figure().subplots()).images) == 1
     assert [len(figure.axes) for _, figure in pages(one, "")] == [2, 1, 2]
 
 
 def test_many_grid_lines_are_thinned_and_the_ends_kept():
-    axis = np.linspace(-1, 1, 101)
+    axis = np.linspace(-1, 1, 201)
     values = xr.Dataset({"loss": (("alpha", "beta"), 3 + axis[:, None] + axis)}, {"alpha": axis, "beta": axis})
-    drawn = corners(planes.draw_surface(values, Figure().add_subplot(projection="3d")))
-    assert len(drawn) <= 34**2
+    drawn = corners(surfaces.draw_surface(values, Figure().add_subplot(projection="3d")))
+    assert len(drawn) <= 52**2
     assert {tuple(xy) for xy in drawn[:, :2]} >= {(-1, -1), (-1, 1), (1, -1), (1, 1)}
+
+
+def test_a_contour_is_drawn_where_nothing_hides_it():
+    """A ridge across the view: of the valley behind it only what stands higher than the line of sight is seen."""
+    axis = np.linspace(-1, 1, 41)
+    height = np.exp(-40 * axis[None, :] ** 2) + 0.5 * (axis[None, :] > 0.5) + 0 * axis[:, None]
+    ax = Figure().add_subplot(projection="3d", elev=20, azim=-90)  # from the lower end of β
+    ax.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(0, 1))
+    surface = axis, axis, np.ma.masked_invalid(height)
+    contour = surfaces.Contour(surfaces.contour_lines(*surface, [0.5 - 1e-3])[0], *surface)
+    ax.add_collection(contour, autolim=False)
+    seen = {}
+    for azimuth in (-90, 90):
+        ax.view_init(elev=20, azim=azimuth)
+        png(ax.figure)
+        at = np.concatenate([line[:, 1] for line in contour._segments3d])
+        seen[azimuth] = {round(float(place), 1) for place in at}
+    assert seen == {-90: {-0.1}, 90: {0.1, 0.5}}

@@ -13,8 +13,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from lossatlas.loss.batches import Batches, describe, map_tensors, read, rows_of
-from lossatlas.loss.loss import Loss, accuracy
+from lossatlas.loss.batches import Batches, describe, map_tensors, rows_of
+from lossatlas.loss.loss import Loss
+from lossatlas.loss.metrics import accuracy
+from lossatlas.loss.reading import read
 from tests.conftest import seeded
 
 Pair = namedtuple("Pair", "inputs targets")
@@ -125,7 +127,7 @@ def test_random_augmentation_is_noticed(mlp, moons):
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        with pytest.warns(UserWarning, match=r"example \d of the data differs when it is read again"):
+        with pytest.warns(UserWarning, match="first examples of the data differ when they are read again"):
             Loss.of(mlp, DataLoader(Augmented(), 4), nn.CrossEntropyLoss())
 
 

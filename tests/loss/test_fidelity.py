@@ -12,7 +12,8 @@ from lossatlas import hardware, interpolate, random_line, random_plane
 from lossatlas.hardware import coarse_products
 from lossatlas.loss import fidelity
 from lossatlas.loss.fidelity import rough_losses
-from lossatlas.loss.loss import Loss, accuracy
+from lossatlas.loss.loss import Loss
+from lossatlas.loss.metrics import accuracy
 from lossatlas.loss.subsample import strata
 
 
@@ -114,9 +115,8 @@ def test_a_criterion_that_takes_no_single_example_is_sampled_at_random(network, 
     [
         nn.CrossEntropyLoss(torch.tensor([0.5, 1.5])),  # as many of each class as make the weights' sum that of rows
         nn.CrossEntropyLoss(ignore_index=1),
-        nn.CrossEntropyLoss(reduction="sum", ignore_index=1),
     ],
-    ids=["class weights", "ignored targets", "a sum with ignored targets"],
+    ids=["class weights", "ignored targets"],
 )
 def test_no_sample_where_examples_weigh_unequally(network, many, criterion):
     balanced = (many[0], torch.arange(5000) % 2)
@@ -133,10 +133,10 @@ def test_no_sample_of_data_that_are_no_rows(network, many):
     assert loss.subset(1000, at=loss.theta, generator=seeded(0)) is None
 
 
-def test_targets_that_are_ignored_are_not_hard(network, many):
+def test_no_sample_where_targets_are_ignored_and_the_mean_is_of_the_others(network, many):
     targets = torch.where(torch.arange(5000) % 3 == 0, -100, many[1])
     loss = Loss.of(network, (many[0], targets), lambda o, t: cross_entropy(o, t), weigh_by="examples")
-    assert sample(loss, 1000)(loss.theta).item() == pytest.approx(loss(loss.theta).item(), rel=0.2)
+    assert loss.subset(1000, at=loss.theta, generator=seeded(0)) is None
 
 
 def test_more_examples_than_there_are(network, many):
@@ -170,8 +170,9 @@ def test_a_surface_from_two_fidelities_is_right_within_its_error(network, many, 
         few = random_plane(losses, theta, generator=seeded(seed), steps=31)
         all_of_them = random_plane(losses, theta, generator=seeded(seed), steps=31, exact=True)
         for name in ("loss", "accuracy"):
-            off = abs(few[name] - all_of_them[name]).max(("alpha", "beta"))
-            held.append(bool((off <= few[f"{name}_error"]).all()))
+            off = abs(few[name] - all_of_them[name])
+            rounding = 1e-6 * abs(all_of_them[name]).max()  # of float32, in batches of other sizes
+            held.append(bool((off <= few[f"{name}_error"] + rounding).all()))
         span = all_of_them.loss.max(("alpha", "beta")) - all_of_them.loss.min(("alpha", "beta"))
         assert (abs(few.loss - all_of_them.loss).max(("alpha", "beta")) < 0.03 * span).all()
         measured = few.measured.values
@@ -195,8 +196,9 @@ def test_curves_from_two_fidelities_are_right_within_their_error(network, many, 
         ):
             few, every = probe(exact=False), probe(exact=True)
             assert every.measured.all()
-            assert float(every.loss_error) == 0
-            held.append(float(np.abs(few.loss - every.loss).max()) <= float(few.loss_error))
+            assert (every.loss_error == 0).all()
+            off = np.abs(few.loss - every.loss)
+            held.append(bool((off <= few.loss_error + 1e-5 * off.max()).all()))
             for end in (0, -1):
                 assert float(few.loss[end]) == float(every.loss[end])
             assert few.attrs["evaluations"] == few.measured.sum()
@@ -238,7 +240,7 @@ def test_a_module_with_a_loss_of_its_own_is_sampled_at_random(network, many, sma
     few = random_plane(loss, loss.theta, generator=seeded(0), steps=31)
     dense = random_plane(plain, plain.theta, generator=seeded(0), steps=31, exact=True)
     assert few.attrs["rough_examples"] == 5000 // 4
-    assert np.abs(few.loss - dense.loss).max() <= float(few.loss_error)
+    assert (np.abs(few.loss - dense.loss) <= few.loss_error).all()
 
 
 def test_a_result_says_what_was_rough(network, many, monkeypatch):

@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn.utils import vector_to_parameters
 
 from lossatlas import hardware
-from lossatlas.loss.loss import Loss, accuracy
+from lossatlas.loss.loss import Loss
+from lossatlas.loss.metrics import accuracy
 from lossatlas.operators.hessian import Hessian, dense_hessian
 from lossatlas.parameters.curves import Affine, centered
 

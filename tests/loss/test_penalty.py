@@ -8,7 +8,8 @@ from torch import nn
 
 from lossatlas import epsilon_sharpness, random_line
 from lossatlas.loss import toys
-from lossatlas.loss.loss import Loss, accuracy
+from lossatlas.loss.loss import Loss
+from lossatlas.loss.metrics import accuracy
 from lossatlas.loss.penalty import Penalty
 from lossatlas.operators.hessian import dense_hessian
 
@@ -62,7 +63,7 @@ def test_results_hold_both_with_units(decayed, theta, generator):
     assert line.objective.units == line.penalty.units == "criterion"
     assert line.attrs["weight_decay"] == 0.3
     sharp = epsilon_sharpness(decayed, theta, generator=generator, samples=2)
-    assert (sharp.objective_change.units, sharp.accuracy_change.units) == ("criterion", "1")
+    assert (sharp.objective_even.units, sharp.accuracy_odd.units) == ("criterion", "1")
 
 
 def test_a_large_theta_is_squared_piece_by_piece(monkeypatch, generator):
@@ -84,10 +85,9 @@ def test_no_such_weight_decay(value):
         Loss.of(nn.Linear(1, 1), (torch.ones(1, 1), torch.ones(1, 1)), nn.MSELoss(), weight_decay=value)
 
 
-def test_a_penalty_that_is_no_scalar_is_an_error(mlp, moons, theta):
-    loss = Loss.of(mlp, moons, nn.CrossEntropyLoss(), penalty=lambda t: t**2)
+def test_a_penalty_that_is_no_scalar_is_an_error(mlp, moons):
     with pytest.raises(ValueError, match=r"penalty\(θ\) is \(27,\) for θ of shape \(27,\): wanted a scalar tensor"):
-        loss(theta)
+        Loss.of(mlp, moons, nn.CrossEntropyLoss(), penalty=lambda t: t**2)
 
 
 def test_a_loss_without_one_has_none():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections import Counter
+from collections.abc import Callable
 from importlib import util
 from pathlib import Path
 
@@ -50,6 +53,20 @@ def test_every_probe_leaves_a_result_a_figure_and_a_section(done):
             assert figure.relative_to(out).as_posix() in text
             assert figure.relative_to(out).as_posix() in page
     assert not (out / "failures.json").exists()
+
+
+def test_the_first_line_says_what_theta_holds(done, tmp_path, capsys):
+    whole = "all 610 parameters"
+    assert (done / "out" / "report.md").read_text().splitlines()[2] == f"Its loss landscape over {whole}"
+    assert f'<p class="subtitle">Its loss landscape over {whole}</p>' in (done / "out" / "report.html").read_text()
+    frozen = PROBLEM.replace("    return la.Problem(", "    model[0].requires_grad_(False)\n    return la.Problem(")
+    (tmp_path / "frozen.py").write_text(re.sub(r"checkpoints=path, solutions=\{[^}]*\}, ", "", frozen))
+    part = "90 of 610 parameters (frozen: 520 in '0')"
+    asked = ["--out", str(tmp_path / "out"), "--probes", "interpolate", "random_line", "--steps", "5"]
+    assert main(["probe", f"{tmp_path / 'frozen.py'}:problem", *asked]) == 0
+    assert f"Digits: {part}, 200 train examples" in " ".join(capsys.readouterr().out.split())
+    assert part in (tmp_path / "out" / "report.md").read_text().replace("\\", "").splitlines()[2]
+    assert read_result(tmp_path / "out" / "results" / "random_line.nc").attrs["parameters"] == "90 of 610"
 
 
 def test_the_report_says_what_the_results_say(done):
@@ -217,16 +234,25 @@ def test_the_report_says_how_far_a_filled_surface_may_be_off(done, tmp_path):
     assert main(arguments) == 0
     plane = read_result(tmp_path / "out" / "results" / "random_plane.nc")
     text = (tmp_path / "out" / "report.md").read_text()
-    assert f"{int(plane.measured.sum())} of 961 nodes measured" in text
-    assert f"{float(plane.loss_error.sel(split='test')):#.3g}".rstrip(".") in text
+    assert f"splines through {int(plane.measured.sum())} of 961 nodes" in text
+    for error in plane.loss_error.max(("alpha", "beta")).values:
+        assert f"{float(error):#.3g}".rstrip(".") in text
+    train = plane.sel(split="train")
+    lowest = np.argsort(train.loss.values, axis=None)[:97]  # a tenth
+    basin = (train.loss_error.values.flat[lowest] / train.loss.values.flat[lowest]).max()
+    assert f"in the basin by {100 * basin:.1f} % of itself" in text
     assert text.index("random_plane_contour.png") < text.index("random_plane_accuracy.png")
 
 
 def test_the_estimate_counts_what_is_evaluated(problem_file):
-    """The number of evaluations in the table is what the probes ask for, but for what they refine."""
+    """The number of evaluations in the table is what the probes ask for, but for what they refine; none where none."""
     problem = load_problem(f"{problem_file}:problem")
-    counted: list[int] = []
-    losses = {split: loss.watched(counted.append) for split, loss in problem.losses().items()}
+    counted: Counter[str] = Counter()
+
+    def count_for(split: str) -> Callable[[int], None]:
+        return lambda points: counted.update({split: points})
+
+    losses = {split: loss.watched(count_for(split)) for split, loss in problem.losses().items()}
     first = losses["train"]
     settings = settings_by_probe(Shared(steps=5), default_settings())
     subject = Subject(losses, first.theta, problem.trajectory(first), problem.others(first))
@@ -234,11 +260,9 @@ def test_the_estimate_counts_what_is_evaluated(problem_file):
     assert not plan.lacking
     for measurement in plan.measurements:
         cost = plan.cost(measurement)
-        if not cost.evaluations:
-            continue
         counted.clear()
         measurement.ask(plan.subjects[measurement.name])
-        each = sum(counted) / len(losses)
+        each = max(counted.values(), default=0)  # some ask the first loss alone
         assert cost.evaluations / 2 <= each <= 2 * cost.evaluations, measurement.name
         assert torch.equal(first.theta, losses["train"].theta)
 
@@ -265,8 +289,20 @@ def test_the_report_says_whose_batch_statistics_a_path_has(tmp_path):
         wanted = ["--probes", "interpolate", "epsilon_sharpness"]
         assert main(["probe", f"{tmp_path / name}.py:problem", "--out", str(out), *COARSE, *wanted]) == 0
         report = (out / "report.md").read_text()
-        assert ("Every point has the batch statistics of this model" in report) == (name == "stored")
+        assert ("every model has its own, and between models they are linear" in report) == (name == "stored")
         assert ("buffers stored" if name == "stored" else "buffers re-estimated") in report
+
+
+@pytest.mark.filterwarnings("default:the first checkpoint is measured")
+def test_the_report_says_that_a_plane_has_the_statistics_of_the_last_model(tmp_path, capsys):
+    text = PROBLEM.replace("nn.Linear(64, 8), ", "nn.Linear(64, 8), nn.BatchNorm1d(8), ")
+    (tmp_path / "own.py").write_text(text)
+    out = tmp_path / "out"
+    arguments = ["--out", str(out), *COARSE, "--probes", "trajectory_plane"]
+    assert main(["probe", f"{tmp_path / 'own.py'}:problem", *arguments]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "note: the first checkpoint is measured with buffers that training wrote for other weights" in said
+    assert "losses of checkpoints are not those that they had with their own" in (out / "report.md").read_text()
 
 
 def test_without_the_packages_of_a_pdf_the_other_pages_are_written(problem_file, tmp_path, monkeypatch, capsys):

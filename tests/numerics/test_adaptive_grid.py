@@ -13,37 +13,7 @@ from lossatlas.numerics.adaptive_grid import (
     decide_filling,
     fill,
 )
-
-AXIS = np.linspace(-1, 1, 51)
-
-
-def on_grid(*functions, axes=(AXIS, AXIS)):
-    """The functions on the whole grid `(v, *shape)`, and what measures single nodes of it, with a count."""
-    mesh = np.meshgrid(*axes, indexing="ij")
-    whole = np.stack([function(*mesh) for function in functions])
-    asked: list[np.ndarray] = []
-
-    def evaluate(nodes):
-        asked.append(nodes)
-        return whole[(slice(None), *nodes.T)].T
-
-    return whole, evaluate, asked
-
-
-def bowl(x, y):
-    return 0.01 + (x - 0.2) ** 2 + 3 * (y + 0.1) ** 2
-
-
-def valley(x, y):
-    return 1e-3 + 5 * (y - x**2) ** 2 + 0.1 * (1 - x) ** 2
-
-
-def kinked(x, y):
-    return np.abs(x + 0.3 * y - 0.1) + 0.5 * np.maximum(0, y - 0.2 * x)
-
-
-def saddle(x, y):
-    return x**2 - y**2 + 0.3 * np.sin(4 * x + y)
+from tests.numerics.grids import AXIS, bowl, holds, kinked, on_grid, saddle, valley
 
 
 @pytest.mark.parametrize("function", [bowl, valley, kinked, saddle])
@@ -51,9 +21,7 @@ def test_a_surface_is_right_from_a_fraction_of_its_nodes(function):
     whole, evaluate, asked = on_grid(function)
     filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01)
     assert filled.reason == ""
-    worst = np.abs(filled.values - whole).max()
-    assert 0 < worst < 0.03 * np.ptp(whole)
-    assert worst <= 2 * filled.error[0]  # of single ones only this: the promise is for nineteen of twenty, below
+    assert 0 < np.abs(filled.values - whole).max() < 0.03 * np.ptp(whole)
     assert filled.measured.sum() == sum(map(len, asked)) < MAX_MEASURED_SHARE * 51 * 51
     assert np.array_equal(filled.values[0][filled.measured], whole[0][filled.measured])
 
@@ -63,23 +31,6 @@ def test_no_node_is_measured_twice():
     fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01)
     nodes = np.concatenate(asked)
     assert len(np.unique(nodes, axis=0)) == len(nodes)
-
-
-def test_the_stated_error_holds_on_nineteen_surfaces_of_twenty():
-    """Sums of waves and ridges drawn at random: none was looked at when the estimate was made."""
-    rng = np.random.default_rng(5)
-    held = []
-    for _ in range(60):
-        waves, bends, heights = rng.normal(size=(4, 2)), rng.normal(size=(3, 3)), rng.random(4)
-
-        def surface(x, y, waves=waves, bends=bends, heights=heights):
-            smooth = sum(h * np.cos(2 * a * x + 2 * b * y + h) for h, (a, b) in zip(heights, waves, strict=True))
-            return smooth + sum(np.maximum(0, a * x + b * y + c / 2) for a, b, c in bends)
-
-        whole, evaluate, _ = on_grid(surface)
-        filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01)
-        held.append(np.abs(filled.values - whole).max() <= filled.error[0])
-    assert np.mean(held) >= 0.95
 
 
 def test_a_rough_function_saves_nodes_and_the_stated_error_holds():
@@ -99,7 +50,7 @@ def test_a_rough_function_saves_nodes_and_the_stated_error_holds():
         whole, evaluate, _ = on_grid(surface)
         _, rough, asked_roughly = on_grid(close)
         filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01, rough=rough)
-        held.append(np.abs(filled.values - whole).max() <= filled.error[0])
+        held.append(holds(filled, whole))
         counts.append(int(filled.measured.sum()))
         alone.append(int(fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01).measured.sum()))
         assert np.array_equal(filled.values[0][filled.measured], whole[0][filled.measured])
@@ -163,7 +114,7 @@ def test_axes_of_different_length_are_not_confused():
     whole, evaluate, _ = on_grid(lambda x, y: (x - 1) ** 2 + 0.1 * y**3 + x * y, axes=axes)
     filled = fill(evaluate, axes, smooth=[True], tol=0.01)
     assert filled.values.shape == (1, 41, 27)
-    assert np.abs(filled.values - whole).max() <= filled.error[0]
+    assert holds(filled, whole)
     assert np.abs(filled.values - whole).max() < 0.015 * np.ptp(whole)
 
 
@@ -179,7 +130,8 @@ def test_curves_take_few_nodes_too():
     whole, evaluate, _ = on_grid(lambda x: np.exp(-3 * x) + 0.2 * np.sin(5 * x), axes=(axis,))
     filled = fill(evaluate, (axis,), smooth=[True], tol=0.01)
     assert filled.measured.sum() < 30
-    assert np.abs(filled.values - whole).max() <= filled.error[0] < 0.03 * np.ptp(whole)
+    assert holds(filled, whole)
+    assert filled.error.max() < 0.03 * np.ptp(whole)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -189,7 +141,7 @@ def test_where_a_value_is_not_finite_every_node_is_measured(value):
     assert filled.reason == "a value is not finite"
     assert filled.measured.all()
     assert np.array_equal(filled.values, whole, equal_nan=True)
-    assert filled.error == 0
+    assert (filled.error == 0).all()
 
 
 def test_what_cannot_be_represented_is_measured_as_a_whole():
@@ -213,21 +165,6 @@ def test_a_constant_is_a_constant():
     assert np.allclose(filled.values, whole, rtol=1e-12)
 
 
-def test_steps_have_an_error_of_their_own_and_do_not_decide_where_to_measure():
-    def steps(x, y):
-        return np.round(4 * (x + 0.5 * y)) / 8
-
-    alone, evaluate_alone, _ = on_grid(bowl)
-    both, evaluate, _ = on_grid(bowl, steps)
-    filled = fill(evaluate, (AXIS, AXIS), smooth=[True, False], tol=0.01)
-    assert np.array_equal(filled.measured, fill(evaluate_alone, (AXIS, AXIS), smooth=[True], tol=0.01).measured)
-    worst = np.abs(filled.values - both).max((1, 2))
-    assert worst[0] <= filled.error[0]
-    assert 0.05 < worst[1] <= filled.error[1]
-    assert both[1].min() <= filled.values[1].min() <= filled.values[1].max() <= both[1].max()
-    assert np.array_equal(alone[0], both[0])
-
-
 def test_the_range_is_that_of_the_values_not_of_their_distance_from_zero():
     whole, evaluate, _ = on_grid(lambda x, y: 1e6 + bowl(x, y))
     filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01)
@@ -247,14 +184,6 @@ def test_a_hole_that_a_late_round_meets_is_no_surface():
     filled = fill(with_hole, (AXIS, AXIS), smooth=[True], tol=0.01)
     assert filled.reason == "a value is not finite"
     assert filled.measured.all()
-
-
-def test_no_more_than_twice_the_tolerance_is_stated_for_smooth_functions():
-    for function in (bowl, valley, saddle):
-        whole, evaluate, _ = on_grid(function)
-        filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01)
-        assert filled.error[0] <= 0.02 * np.ptp(whole) + 1e-12
-        assert np.abs(filled.values[0] - whole).max() <= filled.error[0]
 
 
 def decided(**options) -> FillingDecision:
@@ -292,20 +221,3 @@ def test_nodes_that_are_used_up_end_it_either_way():
 def test_a_value_that_is_not_finite_ends_it_whatever_has_passed():
     for rounds in range(MAX_PASSED_ROUNDS + 1):
         assert decided(finite=False, passed_rounds=rounds, error=0.0) is FillingDecision.MEASURE_ALL
-
-
-@pytest.mark.slow
-def test_the_stated_error_knows_of_kinks_between_nodes():
-    """A hinge that runs askew, where the value grows several times within a grid step: splines of both powers are off
-    in the same way beside it."""
-    held, counts = [], []
-    for seed in range(40):
-        angle, shift = np.random.default_rng(seed).uniform(-0.4, 0.4, 2)
-        whole, evaluate, asked = on_grid(
-            lambda x, y, angle=angle, shift=shift: 0.2 + 0.1 * x**2 + 30 * np.maximum(y + angle * x - shift - 0.3, 0)
-        )
-        filled = fill(evaluate, (AXIS, AXIS), smooth=[True], tol=0.01)
-        held.append(float(np.abs(filled.values[0] - whole[0]).max()) <= filled.error[0])
-        counts.append(sum(map(len, asked)))
-    assert np.mean(held) >= 0.95
-    assert np.mean(counts) < 1000

@@ -105,6 +105,7 @@ def test_a_block_of_parameters_is_a_diagonal_block_of_the_whole(matrix, budget, 
             assert torch.allclose(whole(product, len(where)), expected[where][:, where], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:.* have no effect on the loss")
 @pytest.mark.parametrize("matrix", MATRICES)
 def test_a_block_that_the_output_does_not_depend_on_is_zero(matrix, generator):
     class Idle(nn.Module):
@@ -223,8 +224,6 @@ def test_an_example_weighs_in_the_fisher_what_it_weighs_in_the_loss(criterion, o
     batches = torch.arange(11).split(4)
     factors = {"by examples": [4, 4, 3], "own weights": [16, 16, 9]}
     kind = "by examples" if options.get("weigh_by") == "examples" else "own weights" if options else None
-    if not isinstance(criterion, nn.Module):
-        kind = "by examples"  # what a function says of its batch weighs by rows
     for number, rows in enumerate(batches):
         inside = sum(counts[i] for i in rows)
         for i in rows:

@@ -176,6 +176,7 @@ def test_a_loss_linear_in_theta_has_none(generator, split):
     assert torch.equal(dense_hessian(loss, torch.ones(4, dtype=torch.float64)), torch.zeros(4, 4, dtype=torch.float64))
 
 
+@pytest.mark.filterwarnings("ignore:.* have no effect on the loss")
 def test_a_parameter_that_does_nothing_has_a_zero_row(generator):
     class Idle(nn.Module):
         def __init__(self) -> None:

@@ -28,7 +28,7 @@ def entries(layout, names) -> torch.Tensor:
 def network(request):
     """A loss with a penalty, off the module's own weights, and its dense Hessian."""
     module, x, y = build(request.param)
-    loss = Loss.of(module, ragged(x, y, size=6), nn.CrossEntropyLoss(), weight_decay=0.01)
+    loss = Loss.of(module, ragged(x, y, size=6), nn.CrossEntropyLoss(), weight_decay=0.01, buffers="stored")
     theta = loss.theta + 0.2 * torch.randn(loss.layout.size, generator=seed(4), dtype=torch.float64)
     return loss, theta, dense_hessian(loss, theta)
 
@@ -60,7 +60,7 @@ def test_every_block_is_that_of_the_dense_hessian(network):
 def test_every_block_of_another_matrix_is_that_of_the_dense_one(matrix, name):
     """With weight decay, some blocks as matrices and some searched, where the gradient is not zero."""
     module, x, y = build(name)
-    loss = Loss.of(module, ragged(x, y, size=6), nn.CrossEntropyLoss(), weight_decay=0.01)
+    loss = Loss.of(module, ragged(x, y, size=6), nn.CrossEntropyLoss(), weight_decay=0.01, buffers="stored")
     theta = loss.theta + 0.2 * torch.randn(loss.layout.size, generator=seed(4), dtype=torch.float64)
     whole = dense(matrix, module.eval(), (x, y), loss.layout, theta, weight_decay=0.01)
     result = block_spectrum(loss, theta, generator=seed(), matrix=matrix, k=3, samples=10, tol=1e-8)
@@ -120,6 +120,7 @@ def test_a_block_smaller_than_k_has_what_there_is_then_nan():
     assert bool(result.converged[0])
 
 
+@pytest.mark.filterwarnings("ignore:.* have no effect on the loss")
 def test_parameters_that_do_nothing_have_no_curvature(generator):
     class Idle(nn.Module):
         def __init__(self) -> None:

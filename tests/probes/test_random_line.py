@@ -109,8 +109,10 @@ def test_draws_from_few_points_count_and_state_an_error_each(mlp, moons, loss, t
     assert few.measured.dims == ("alpha", "draw")
     assert few.attrs["evaluations"] == few.measured.sum() < 200
     for name in ("loss", "accuracy"):
-        assert few[f"{name}_error"].dims == ("split", "draw")
-        assert (np.abs(few[name] - every[name]).max("alpha") <= few[f"{name}_error"]).all()
+        assert few[f"{name}_error"].dims == ("split", "alpha", "draw")
+        held = np.abs(few[name] - every[name]) <= few[f"{name}_error"] + 1e-12
+        # That of an accuracy of twenty examples, all in steps, is a calibrated guess (docs/design/surfaces.md).
+        assert held.mean() >= (1 if name == "loss" else 0.98)
         at_nodes = few.measured.values
         assert np.allclose(few[name].values[:, at_nodes], every[name].values[:, at_nodes], rtol=1e-12)
     assert "filled" not in few.attrs

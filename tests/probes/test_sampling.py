@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.utils import vector_to_parameters
 
 from lossatlas.loss import toys
-from lossatlas.loss.loss import Loss, accuracy
+from lossatlas.loss.loss import Loss
+from lossatlas.loss.metrics import accuracy
 from lossatlas.parameters.curves import Affine, grid
 from lossatlas.probes.sampling import by_split, join_splits, sample, sample_grid
 
@@ -135,8 +136,10 @@ def test_a_filled_surface_is_that_of_every_node_within_its_error(mlp, moons, the
     assert whole.attrs["filled"] == "every node was asked for"
     for quantity in ("loss", "accuracy"):
         assert sparse[quantity].dims == ("split", "alpha", "beta")
-        off = np.abs(sparse[quantity] - whole[quantity]).max(("alpha", "beta"))
-        assert bool((off <= sparse[f"{quantity}_error"]).all())
+        error = sparse[f"{quantity}_error"]
+        assert error.dims == ("split", "alpha", "beta")
+        assert bool((np.abs(sparse[quantity] - whole[quantity]) <= error).all())
+        assert bool(((error == 0) == sparse.measured).all())
         assert bool((whole[f"{quantity}_error"] == 0).all())
         measured, same = (result[quantity].values[:, sparse.measured.values] for result in (sparse, whole))
         np.testing.assert_allclose(measured, same, rtol=1e-12)
@@ -147,7 +150,7 @@ def test_a_penalty_is_filled_with_its_error_too(mlp, moons, theta, basis):
     loss = Loss.of(mlp, moons, nn.CrossEntropyLoss(), weight_decay=0.1)
     sparse, whole = filled(loss, theta, basis), filled(loss, theta, basis, exact=True)
     for quantity in ("loss", "penalty", "objective"):
-        assert float(np.abs(sparse[quantity] - whole[quantity]).max()) <= float(sparse[f"{quantity}_error"])
+        assert bool((np.abs(sparse[quantity] - whole[quantity]) <= sparse[f"{quantity}_error"]).all())
 
 
 def test_a_grid_with_values_that_are_not_finite_is_measured_and_counted(theta, basis):
@@ -160,7 +163,9 @@ def test_a_grid_with_values_that_are_not_finite_is_measured_and_counted(theta, b
 def test_the_tolerance_decides_how_many_nodes_are_measured(loss, theta, basis):
     coarse, fine = (filled(loss, theta, basis, steps=51, tol=tol) for tol in (0.05, 0.002))
     assert coarse.attrs["evaluations"] < fine.attrs["evaluations"]
-    assert float(fine.loss_error) < float(coarse.loss_error)
+    assert float(fine.loss_error.max()) < float(coarse.loss_error.max())
+    assert fine.loss_error.units == fine.loss.units == "criterion"
+    assert fine.loss_error.long_name == "largest error of the loss to expect at the node"
 
 
 def test_what_is_no_loss_is_named(mlp):

@@ -76,7 +76,10 @@ def test_a_missing_file_is_missing(tmp_path):
 
 
 def test_every_description_has_a_name_and_a_unit():
-    assert all(set(entry) == {"long_name", "units"} and all(entry.values()) for entry in UNITS.values())
+    for entry in UNITS.values():
+        assert set(entry) - {"invariant_to"} == {"long_name", "units"}
+        assert all(entry.values())
+        assert entry.get("invariant_to", "none") in ("none", "layer", "unit")
 
 
 def test_xarray_by_itself_reads_a_result(result, tmp_path):

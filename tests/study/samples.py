@@ -14,7 +14,7 @@ from lossatlas.study.analysis.runs import CONFIGURATION, with_shape
 
 DEFAULTS: dict[str, list[Any]] = {
     "dataset": ["moons"], "architecture": ["2x100"], "activation": ["relu"], "optimizer": ["adam"],
-    "weight_decay": [1e-4], "seed": [0, 1, 2],
+    "weight_decay": [1e-4], "data_seed": [0], "seed": [0, 1, 2],
 }  # fmt: skip
 Formula = Callable[[pd.Series], float]
 
@@ -29,11 +29,11 @@ def networks(outcomes: dict[str, Formula], **levels: list[Any]) -> pd.DataFrame:
 
 
 def paths(outcomes: dict[str, Formula], *, aligned: tuple[bool, ...] = (False,), **levels: list[Any]) -> pd.DataFrame:
-    """Every pair of seeds of every configuration; the formulas see `seed_a`, `seed_b` and `aligned`."""
+    """Every pair of seeds of every configuration on every draw; the formulas see `seed_a`, `seed_b` and `aligned`."""
     single = networks({}, **levels)
     rows = [
         {**group.iloc[0].drop("seed"), "seed_a": a, "seed_b": b, "aligned": flag}
-        for _, group in single.groupby(CONFIGURATION, sort=False)
+        for _, group in single.groupby([*CONFIGURATION, "data_seed"], sort=False)
         for a, b in itertools.combinations(group.seed, 2)
         for flag in aligned
     ]
@@ -50,5 +50,5 @@ def sample(runs: pd.DataFrame | None = None, pairs: pd.DataFrame | None = None) 
 
 def noise(row: pd.Series, size: float = 1.0) -> float:
     """A normal number that depends on the whole name of a network or pair."""
-    text = "/".join(str(row[name]) for name in (*CONFIGURATION, "seed", "seed_a", "seed_b") if name in row)
+    text = "/".join(str(row[name]) for name in (*CONFIGURATION, "data_seed", "seed", "seed_a", "seed_b") if name in row)
     return size * float(np.random.default_rng(list(text.encode())).normal())

@@ -5,14 +5,23 @@ from lossatlas.study.config import Run, Study, load_study, shipped_studies
 from lossatlas.study.models import parse_architecture
 
 
-def test_the_moons_study_is_the_matrix_of_the_seed_report():
-    runs = list(load_study("moons").runs())
-    assert len(runs) == 90
+def test_the_study_seed_is_the_matrix_of_the_seed_report_on_five_draws():
+    study = load_study("seed")
+    runs = list(study.runs())
+    assert len(runs) == 5 * 90
     assert {run.architecture for run in runs} == {"1x50", "1x500", "2x100", "4x100", "4x250"}
     assert {run.activation for run in runs} == {"relu", "tanh", "gelu"}
     assert {(run.optimizer, run.weight_decay, run.seed) for run in runs} == {
         (optimizer, 1e-4, seed) for optimizer in ("sgd", "adam") for seed in (0, 1, 2)
     }
+    assert (study.data.test, study.training.epochs, study.training.until_loss) == (512, 30, None)
+
+
+@pytest.mark.parametrize("name", ["moons", "matrix", "seed"])
+def test_draws_were_fixed_beforehand_and_are_a_sample(name):
+    seeds = load_study(name).data.seeds
+    assert seeds == tuple(range(len(seeds)))  # none was chosen
+    assert len(seeds) >= 3
 
 
 def test_every_shipped_study_loads():
@@ -91,6 +100,9 @@ def test_a_study_file_names_the_study_and_overrides_defaults(tmp_path):
         ),
         ("[probes.random_plane]\nsteps = 24", r"probes.random_plane.steps is 24: wanted an odd number of at least 3"),
         ("[data]\nnoise = nan", r"data.noise"),
+        ("[data]\nseed = 13", r"there is no field data.seed"),
+        ("[data]\nseeds = [0, 1, 0]", r"data.seeds: wanted every entry once, 0 is there more than once"),
+        ("[training]\nuntil_loss = 0", r"training.until_loss: wanted greater than 0, got 0"),
         ("[training]\nseeds = [0, 1, 0]", r"training.seeds: wanted every entry once, 0 is there more than once"),
         ("[training]\nweight_decays = [1e-4, 0.00010000001]", r"training.weight_decays: wanted every entry once"),
         ("[training]\nepochs = 1", r"study: trajectory_plane wants at least 2 training.epochs.*through$"),
@@ -103,6 +115,34 @@ def test_wrong_study_files_get_one_line(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as raised:
         load_study(str(file))
     assert "\n" not in str(raised.value)
+
+
+WRONG = {
+    '[model]\nactivations = ["swish"]\n[training]\nepochs = -1\nepoch = 1': (
+        "model.activations: wanted 'relu'",
+        "got 'swish'; ",
+        "training.epochs: wanted greater than or equal to 1, got -1",
+        "there is no field training.epoch: see",
+    ),
+    "[model]\nwidth = [0, 5, -2]": ("model.width: wanted greater than or equal to 1, got 0; ", "got -2"),
+    '[probes.spectrum]\nk = "many"\n[probes.random_plane]\nsteps = 24\n[data]\nnoise = nan': (
+        "probes.random_plane.steps is 24: ",
+        "data.noise: wanted",
+        "probes.spectrum.k: wanted a valid integer",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "messages"), WRONG.items())
+def test_everything_that_is_wrong_is_said_at_once(tmp_path, text, messages):
+    file = tmp_path / "wrong.toml"
+    file.write_text(text)
+    with pytest.raises(InputError) as raised:
+        load_study(str(file))
+    line = str(raised.value)
+    assert all(message in line for message in messages), line
+    assert "\n" not in line
+    assert "more)" not in line
 
 
 def test_a_file_that_is_not_text_is_no_study(tmp_path):
@@ -118,8 +158,64 @@ def test_an_unknown_study_lists_the_known_ones():
 
 
 def test_runs_know_what_they_share():
-    run = Run(dataset="moons", architecture="1x50", activation="relu", optimizer="sgd", weight_decay=1e-4, seed=0)
-    other = run.model_copy(update={"optimizer": "adam", "seed": 1})
-    assert run.group == other.group
-    assert run.configuration != other.configuration
-    assert str(run) == "moons · 1x50 · relu · sgd · weight decay 0.0001 · seed 0"
+    run = Run(
+        dataset="moons", architecture="1x50", activation="relu", optimizer="sgd", weight_decay=1e-4, data_seed=2, seed=0
+    )
+    other, seed, draw = (
+        run.model_copy(update=update) for update in ({"optimizer": "adam", "seed": 1}, {"seed": 1}, {"data_seed": 3})
+    )
+    assert run.group == other.group == seed.group == draw.group
+    assert run.configuration == seed.configuration == draw.configuration != other.configuration
+    assert run.siblings == seed.siblings
+    assert draw.siblings not in (run.siblings, other.siblings)
+    assert str(run) == "moons · 1x50 · relu · sgd · weight decay 0.0001 · data seed 2 · seed 0"
+
+
+# Draws of the data -----------------------------------------------------------------------------------------------
+
+
+def of_draws(**probes) -> Study:
+    return Study.model_validate(
+        {
+            "data": {"seeds": [5, 0, 7]},
+            "model": {"architectures": ["1x4"], "activations": ["relu"]},
+            "training": {"optimizers": ["adam"], "seeds": [0, 1]},
+            "probes": probes,
+            "regularization": {"weight_decays": [0.0], "seeds": [3]},
+        }
+    )
+
+
+def test_every_network_is_trained_on_every_draw_of_the_data():
+    study = of_draws()
+    assert [(run.data_seed, run.seed) for run in study.runs()] == [(5, 0), (5, 1), (0, 0), (0, 1), (7, 0), (7, 1)]
+    assert [run.data_seed for run in study.regularization_runs()] == [5, 0, 7]
+    assert [study.of_first_draw(run) for run in study.runs()] == [True, True, False, False, False, False]
+
+
+def test_further_draws_have_the_probes_that_are_named_for_them():
+    study = of_draws(run=["spectrum", "random_plane", "linear_connectivity"], further_draws=["spectrum", "interpolate"])
+    first, *_, last = study.runs()
+    assert [probe.name for probe in study.probes_of(first, "model")] == ["random_plane", "spectrum"]
+    assert [probe.name for probe in study.probes_of(last, "model")] == ["spectrum"]  # what is asked for at all
+    assert [probe.name for probe in study.probes_of(first, "pair")] == ["linear_connectivity"]
+    assert study.probes_of(last, "pair") == []
+
+
+def test_seeds_beyond_those_that_are_measured_are_asked_for_pairs_alone():
+    study = of_draws(run=["spectrum", "trajectory_plane", "linear_connectivity"], seeds=1)
+    for draw in (5, 0):
+        first, other = (run for run in study.runs() if run.data_seed == draw)
+        assert "spectrum" in [probe.name for probe in study.probes_of(first, "model")]
+        assert study.probes_of(other, "model", "trajectory") == []
+        assert [probe.name for probe in study.probes_of(other, "pair")] == ["linear_connectivity"]
+    beside = next(iter(study.regularization_runs()))
+    assert [probe.name for probe in study.probes_of(beside, "model")] == ["spectrum"]
+
+
+def test_without_a_word_further_draws_have_the_cheap_probes_that_tables_are_made_of():
+    study = of_draws()
+    *_, last = study.runs()
+    names = {probe.name for probe in study.probes_of(last, "model", "trajectory", "pair", "models", "family")}
+    assert {"spectrum", "epsilon_sharpness", "linear_connectivity"} <= names
+    assert not names & {"random_plane", "trajectory_plane"}

@@ -12,8 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from lossatlas.results.storage import read_result
+from lossatlas.study.config import Study
 from lossatlas.study.run import _measuring_jobs, expected, report_study, run_study
 from lossatlas.study.store import Store, claim
 from lossatlas.study.subjects import measure_family
@@ -33,10 +36,11 @@ def test_every_promised_file_is_there(finished: Store):
     place = "dataset=moons/arch={}/activation=tanh/optimizer={}"
     for run in finished.study.runs():
         configuration = place.format(run.architecture, run.optimizer)
-        folder = f"experiments/{configuration}/weight_decay=0.0001/seed={run.seed}"
+        draw = f"experiments/{configuration}/data_seed=0"
+        folder = f"{draw}/weight_decay=0.0001/seed={run.seed}"
         figures = f"figures/{configuration}/seed={run.seed}"
-        between = f"{{}}/dataset=moons/arch={run.architecture}/activation=tanh/between_optimizers/weight_decay=0.0001"
-        between += f"/seed={run.seed}"
+        between = f"{{}}/dataset=moons/arch={run.architecture}/activation=tanh/between_optimizers/data_seed=0"
+        between += f"/weight_decay=0.0001/seed={run.seed}"
         wanted = {
             *(f"{folder}/{name}" for name in ("config.json", "metrics.json", "history.csv", "provenance.json")),
             *(f"{folder}/checkpoints/{name}.safetensors" for name in ("init", "epoch=001", "epoch=003", "final")),
@@ -54,13 +58,11 @@ def test_every_promised_file_is_there(finished: Store):
             f"{figures}/pca/trajectory_plane_surface.png",
             f"{figures}/hessian/spectrum_spectrum.png",
             f"{figures}/sharpness/epsilon_sharpness_hist.png",
-            f"experiments/{configuration}/weight_decay=0.0001/connectivity/pairs.json",
-            f"experiments/{configuration}/weight_decay=0.0001/connectivity/seed=0_to_seed=1/linear_connectivity.nc",
+            f"{figures}/sharpness/epsilon_sharpness_radius.png",
+            f"{draw}/weight_decay=0.0001/connectivity/pairs.json",
+            f"{draw}/weight_decay=0.0001/connectivity/seed=0_to_seed=1/linear_connectivity.nc",
             f"figures/{configuration}/connectivity/seed=0_to_seed=1/linear_connectivity_loss.png",
-            *(
-                f"experiments/{configuration}/regularization/{name}.nc"
-                for name in ("interpolate_by_weight_decay", "slice_by_weight_decay")
-            ),
+            *(f"{draw}/regularization/{name}.nc" for name in ("interpolate_by_weight_decay", "slice_by_weight_decay")),
             *(f"figures/{configuration}/regularization/{name}.png" for name in REGULARIZATION_FIGURES),
             f"{between.format('experiments')}/connectivity/sgd_to_adam/linear_connectivity.nc",
             f"{between.format('experiments')}/connectivity/pairs.json",
@@ -72,6 +74,63 @@ def test_every_promised_file_is_there(finished: Store):
     pages = ("summary", "report", *(f"{name}_study" for name in studies))
     assert {f"tables/{name}.csv" for name in tables} <= names
     assert {f"{name}.md" for name in pages} <= names
+
+
+# Further draws of the data ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def of_two_draws(tmp_path_factory) -> Store:
+    """A study of two draws, of which the second has eigenvalues and paths only."""
+    study = Study.model_validate(
+        {
+            "data": {"train": 48, "test": 24, "seeds": [3, 8]},
+            "model": {"architectures": ["1x5"], "activations": ["tanh"]},
+            "training": {"optimizers": ["sgd", "adam"], "seeds": [0, 1], "epochs": 3, "checkpoints": 1},
+            "probes": {
+                "run": ["random_line", "spectrum", "linear_connectivity"],
+                "further_draws": ["spectrum", "linear_connectivity"],
+                "random_line": {"steps": 5},
+                "spectrum": {"k": 2, "samples": 4},
+                "linear_connectivity": {"steps": 5},
+            },
+        }
+    )
+    account = run_study(study, tmp_path_factory.mktemp("draws"), figures=True, workers=1, progress=quiet())
+    assert not account.failures
+    return account.store
+
+
+def test_further_draws_have_the_probes_that_are_asked_on_every_draw_and_no_figures(of_two_draws: Store):
+    store, names = of_two_draws, set(contents(of_two_draws.root))
+    for run in store.study.runs():
+        assert store.result_file(run, "spectrum").is_file()
+        assert store.result_file(run, "random_line").is_file() == (run.data_seed == 3)
+    assert not [name for name in names if name.startswith("figures") and "data_seed=8" in name]
+    assert any(name.startswith("figures") and name.endswith("spectrum_spectrum.png") for name in names)
+    between = [name for name in names if "between_optimizers" in name and name.endswith(".nc")]
+    assert len(between) > 0
+    assert all("data_seed=3" in name for name in between)  # optimizers are connected on the first draw alone
+
+
+def test_pairs_share_their_examples(of_two_draws: Store):
+    """Every path lies in the folder of one draw, and its ends have the losses of its networks there."""
+    store = of_two_draws
+    for run in (run for run in store.study.runs() if run.seed == 0):
+        other = run.model_copy(update={"seed": 1})
+        curve = read_result(store.pair_file(run, other, "linear_connectivity")).sel(split="train")
+        ends = [store.metrics(one)["train_loss"] for one in (run, other)]
+        assert curve.loss.values[[0, -1]] == pytest.approx(ends, rel=1e-5)
+    pairs = json.loads(store.pairs_file(run, "linear_connectivity", between="seed").read_text())["pairs"]
+    assert {tuple(pair["seeds"]) for pair in pairs} == {(0, 1)}
+
+
+def test_tables_have_every_draw_and_missing_probes_are_empty(of_two_draws: Store):
+    runs = pd.read_csv(of_two_draws.root / "tables" / "runs.csv")
+    assert runs.data_seed.value_counts().to_dict() == {3: 4, 8: 4}
+    assert runs.spectrum_top_eigenvalue.notna().all()
+    assert runs.random_line_width.isna().tolist() == (runs.data_seed == 8).tolist()
+    assert runs.groupby(["optimizer", "seed"]).test_loss.nunique().tolist() == [2] * 4
 
 
 def test_alignment_is_for_one_hidden_layer_only(finished: Store):

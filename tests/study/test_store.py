@@ -42,7 +42,8 @@ def first(study: Study) -> Run:
 
 
 def test_the_tree_is_what_is_promised(store):
-    folder = store.root / "experiments/dataset=moons/arch=1x4/activation=relu/optimizer=adam/weight_decay=0.0001/seed=0"
+    configuration = "dataset=moons/arch=1x4/activation=relu/optimizer=adam/data_seed=0/weight_decay=0.0001"
+    folder = store.root / "experiments" / configuration / "seed=0"
     assert store.run_folder(first(STUDY)) == folder
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoints",
@@ -69,6 +70,32 @@ def test_weight_decay_is_a_level_of_the_figures_only_where_it_varies(tmp_path):
     assert folder == tmp_path / "figures/dataset=moons/arch=1x4/activation=relu/optimizer=adam/seed=0"
     folders = {Store(tmp_path, several).figure_folder(run) for run in several.runs()}
     assert len(folders) == len(list(several.runs()))
+
+
+def test_draws_of_the_data_lie_apart_and_the_figures_are_of_the_first(tmp_path):
+    several = STUDY.model_copy(update={"data": STUDY.data.model_copy(update={"seeds": (0, 4)})})
+    store = Store(tmp_path, several)
+    first, other = (next(run for run in several.runs() if run.data_seed == seed) for seed in (0, 4))
+    places = {
+        store.run_folder, store.configuration_folder,
+        lambda run: store.pairs_file(run, "linear_connectivity", between="seed"),
+        lambda run: store.pairs_file(run, "linear_connectivity", between="optimizer"),
+        lambda run: store.family_file(run, "interpolate_by_weight_decay"),
+    }  # fmt: skip
+    for place in places:
+        assert str(place(other)) == str(place(first)).replace("data_seed=0", "data_seed=4") != str(place(first))
+    assert store.figure_folder(first) == Store(tmp_path, STUDY).figure_folder(first)
+
+
+def test_the_last_checkpoint_of_a_network_that_ended_early_is_its_final_one(tmp_path):
+    ended = STUDY.model_copy(
+        update={"training": STUDY.training.model_copy(update={"epochs": 9, "checkpoints": 8, "until_loss": 1e3})}
+    )
+    with claim(tmp_path / "ended", ended, versions()) as store:
+        train_runs(store, list(ended.runs()))
+    names = [path.name for path in store.checkpoint_files(first(ended))]
+    assert names == ["init.safetensors", "final.safetensors"]  # after the first epoch
+    assert store.metrics(first(ended))["epochs"] == 1
 
 
 def test_checkpoints_load_into_an_ordinary_module(store):

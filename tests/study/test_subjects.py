@@ -33,7 +33,7 @@ def cross_entropy(model: nn.Module, data) -> float:
 
 
 def test_the_metrics_are_those_of_the_final_checkpoint(finished: Store, run):
-    task = make_task(run.dataset, finished.study.data)
+    task = make_task(run.dataset, finished.study.data, run.data_seed)
     model = network(finished, run, -1)
     metrics = finished.metrics(run)
     assert metrics["train_loss"] == pytest.approx(cross_entropy(model, task.train), rel=1e-5)
@@ -45,7 +45,7 @@ def test_the_metrics_are_those_of_the_final_checkpoint(finished: Store, run):
 
 
 def test_the_interpolation_runs_from_initial_to_final_weights(finished: Store, run):
-    task = make_task(run.dataset, finished.study.data)
+    task = make_task(run.dataset, finished.study.data, run.data_seed)
     curve = read_result(finished.result_file(run, "interpolate"))
     for alpha, checkpoint in ((0.0, 0), (1.0, -1)):
         model = network(finished, run, checkpoint)
@@ -66,7 +66,7 @@ def test_slices_and_plane_are_centred_on_the_final_weights(finished: Store, run)
 
 
 def test_the_spectrum_is_that_of_the_dense_hessian(finished: Store, run):
-    task = make_task(run.dataset, finished.study.data)
+    task = make_task(run.dataset, finished.study.data, run.data_seed)
     model = network(finished, run, -1).double()
     names = [name for name, _ in model.named_parameters()]
     shapes = [p.shape for p in model.parameters()]
@@ -92,11 +92,13 @@ def test_the_spectrum_is_that_of_the_dense_hessian(finished: Store, run):
 def test_sharpness_keeps_the_whole_distribution(finished: Store, run):
     stored = json.loads(finished.result_file(run, "epsilon_sharpness").read_text())
     for split in ("train", "test"):
-        increase = stored[split]["increase"]
-        assert len(increase) == 6
-        assert stored[split]["maximum"] == max(increase)
-        assert len(stored[split]["accuracy_change"]) == 6
+        even, odd = (np.array(stored[split][part]) for part in ("even", "odd"))
+        assert len(even) == 6
+        assert stored[split]["maximum"] == pytest.approx(max(even + abs(odd)), rel=1e-12)
+        assert len(stored[split]["accuracy_even"]) == 6
+        assert len(stored[split]["mean_even"]) == 4
     assert stored["attributes"]["radius"] == 0.05
+    assert stored["coordinates"] == {"radius": [0.0125, 0.025, 0.05, 0.1]}
 
 
 def test_the_barrier_is_the_maximum_minus_the_larger_end(finished: Store, run):

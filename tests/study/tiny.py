@@ -39,6 +39,7 @@ k = 3
 samples = 4
 [probes.epsilon_sharpness]
 samples = 6
+curve_samples = 2
 [probes.linear_connectivity]
 steps = 5
 [probes.interpolate_by_weight_decay]

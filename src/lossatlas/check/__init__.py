@@ -5,6 +5,6 @@ check is a number with its limit: a deviation, or a count of what should not hav
 """
 
 from lossatlas.check.case import Measured
-from lossatlas.check.checks import CHECKS, Check, describe, run_checks
+from lossatlas.check.checks import CHECKS, Check, checked, describe, run_checks
 
-__all__ = ["CHECKS", "Check", "Measured", "describe", "run_checks"]
+__all__ = ["CHECKS", "Check", "Measured", "checked", "describe", "run_checks"]

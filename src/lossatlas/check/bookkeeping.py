@@ -40,7 +40,7 @@ def untouched(case: Case) -> Measured:
     module[2].eval()
     nn.functional.cross_entropy(module(inputs), targets).backward()
     before = _everything(module)
-    loss = Loss.of(module, (inputs, targets), nn.CrossEntropyLoss())
+    loss = Loss.of(module, (inputs, targets), nn.CrossEntropyLoss(), buffers="stored")
     random_plane(loss, 1.1 * loss.theta, generator=seed(3), steps=3)
     spectrum(loss, 1.1 * loss.theta, generator=seed(3), k=1, samples=2, dtype=case.dtype)
     loss.gradient(1.1 * loss.theta)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 
@@ -78,25 +78,40 @@ def run_checks(device: torch.device | str = "cpu", dtype: Precision = "float64")
         torch.zeros(1, dtype=case.dtype, device=case.device).add_(1).item()
     except Exception as error:
         raise InputError(f"cannot compute in {dtype} on {device}: {_one_line(error)}") from error
-    return (_checked(name, what, measure, case) for name, (what, measure) in CHECKS.items())
+    return (checked(name, what, measure, case) for name, (what, measure) in CHECKS.items())
 
 
-def describe(check: Check) -> str:
-    """`check` in one line.
+def describe(check: Check, width: int | None = None) -> str:
+    """A check in one line.
+
+    Args:
+        check: what was found.
+        width: of the words, in characters; None: that of the longest of `CHECKS`.
 
     >>> describe(Check("centre", "centre value of a plane", 1.24e-16, 1e-12, True))
     'pass  centre value of a plane                             1.2e-16 <= 1e-12'
     """
-    width = max(len(what) for what, _ in CHECKS.values())
+    width = max(len(what) for what, _ in CHECKS.values()) if width is None else width
     sign = ">=" if check.above else "<="
     numbers = check.error or f"{check.value:.2g} {sign} {check.limit:.2g}"
     return f"{'pass' if check.passed else 'FAIL'}  {check.what:{width}}  {numbers}"
 
 
-def _checked(name: str, what: str, measure: Callable[[Case], Measured], case: Case) -> Check:
+Tried = TypeVar("Tried")
+
+
+def checked(name: str, what: str, measure: Callable[[Tried], Measured], tried: Tried) -> Check:
+    """What one check finds; one that raises has failed, and no random stream is changed.
+
+    Args:
+        name: of the check.
+        what: it measures, in words.
+        measure: takes what is tried.
+        tried: a case with known answers, or a model of the user's.
+    """
     try:
         with untouched_randomness(), torch.enable_grad():
-            measured = measure(case)
+            measured = measure(tried)
     except Exception as error:
         return Check(name, what, math.nan, math.nan, False, error=_one_line(error))
     passed = measured.value >= measured.limit if measured.above else measured.value <= measured.limit

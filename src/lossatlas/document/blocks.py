@@ -86,6 +86,45 @@ class Figure:
     caption: Text
     path: str
     run: str | None = None
+    narrow: str | None = None  # the same for a narrow screen
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A small picture of a wall: the level of what it shows for every factor, where it leads, and its numbers."""
+
+    path: str
+    levels: tuple[str, ...]
+    run: str  # the folder of what it came from
+    picture: str  # the same in large, whose surface can be turned
+    numbers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Wall:
+    """Small pictures on one scale in a grid of two factors; where a page can do no more, one image of them all.
+
+    Args:
+        label, caption: as of a figure.
+        path: the image of the wall.
+        scale: the image of the scale alone.
+        factors: names, in the order of every tile's levels.
+        rows, columns: the factors of the grid at first; " · " joins two that stand together.
+        tiles: the pictures.
+    """
+
+    label: str
+    caption: Text
+    path: str
+    scale: str
+    factors: tuple[str, ...]
+    rows: str
+    columns: str
+    tiles: tuple[Tile, ...]
+
+    @property
+    def figure(self) -> Figure:
+        return Figure(self.label, self.caption, self.path)
 
 
 @dataclass(frozen=True)
@@ -95,7 +134,7 @@ class FigureRow:
     figures: tuple[Figure, ...]
 
 
-Block = Paragraph | Items | Table | Figure | FigureRow
+Block = Paragraph | Items | Table | Figure | FigureRow | Wall
 
 
 @dataclass(frozen=True)
@@ -153,8 +192,8 @@ def names(document: Document) -> dict[str, str]:
 def _floats(document: Document) -> Iterator[tuple[str, str]]:
     count: Counter[str] = Counter()
     for item in walk(document):
-        if isinstance(item, Table | Figure):
-            kind = type(item).__name__
+        if isinstance(item, Table | Figure | Wall):
+            kind = "Table" if isinstance(item, Table) else "Figure"
             count[kind] += 1
             yield item.label, f"{kind} {count[kind]}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from lossatlas.document.blocks import (
@@ -26,6 +28,7 @@ from lossatlas.document.blocks import (
     Strong,
     Table,
     Text,
+    Wall,
     plain,
 )
 
@@ -106,6 +109,8 @@ class Writer:
                 return self.table(block)
             case Figure():
                 return self.figure(block)
+            case Wall():
+                return self.wall(block)
             case FigureRow(figures):
                 return f'<div class="row">{"".join(map(self.figure, figures))}</div>'
 
@@ -149,10 +154,39 @@ class Writer:
         source = f' <a class="source" href="{self.href(said[1])}">{escape(said[0])}</a>' if said else ""
         href = self.href(figure.path)
         image = self.image(figure.path, plain(figure.caption))
+        if figure.narrow:
+            source_set = f'<source media="(max-width: 40rem)" srcset="{self.href(figure.narrow)}">'
+            image = f"<picture>{source_set}{image}</picture>"
         return (
             f'<figure class="picture" id="{escape(figure.label)}"{turns}>'
             f'<div class="stage"><a href="{href}">{image}</a></div>'
             f"{self.caption(figure.label, figure.caption, source)}</figure>"
+        )
+
+    def wall(self, wall: Wall) -> str:
+        """The image of the whole wall, and what a script needs to put the reader's own grid in its place."""
+        tiles = []
+        for tile in wall.tiles:
+            surface = self.links.surface(Figure("", (), tile.picture, tile.run))
+            tiles.append(
+                {
+                    "levels": tile.levels,
+                    "image": self.href(tile.path),
+                    "page": self.href(tile.run),
+                    "surface": surface,
+                    "numbers": tile.numbers,
+                }
+            )
+        data = {
+            "factors": wall.factors, "rows": wall.rows, "columns": wall.columns, "scale": self.href(wall.scale),
+            "tiles": tiles,
+        }  # fmt: skip
+        image = self.image(wall.path, plain(wall.caption)).replace(' loading="lazy"', "")
+        return (
+            f'<figure class="wall" id="{escape(wall.label)}">'
+            f'<div class="stage"><a href="{self.href(wall.path)}">{image}</a></div>'
+            f'<script type="application/json">{script(data)}</script>'
+            f"{self.caption(wall.label, wall.caption)}</figure>"
         )
 
     def image(self, path: str, text: str, style: str = "") -> str:
@@ -187,6 +221,12 @@ class Writer:
 
     def href(self, target: str) -> str:
         return escape(address(self.links.page(target), self.root))
+
+
+def script(value: Any) -> str:
+    """A value as JavaScript, safe within a `<script>` too."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def address(target: str, root: str = "") -> str:

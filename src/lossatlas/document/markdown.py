@@ -22,6 +22,7 @@ from lossatlas.document.blocks import (
     Strong,
     Table,
     Text,
+    Wall,
     names,
     plain,
     walk,
@@ -80,6 +81,8 @@ class _Writer:
                 return self.table(block)
             case Figure():
                 return self.figure(block)
+            case Wall():
+                return self.figure(block.figure)
             case FigureRow(figures):
                 return "\n\n".join(map(self.figure, figures))
 

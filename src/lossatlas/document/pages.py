@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+from lossatlas.document.html import script
 from lossatlas.figures import interactive
 from lossatlas.files import write_bytes, write_text
 
@@ -56,9 +56,3 @@ def write_assets(assets: Path, *packages: str) -> list[Path]:
         write_bytes(assets / name, data)
     style = write_script(assets / "surface-style.js", "style", interactive.STYLE)
     return [*(assets / name for name in sorted(found)), style]
-
-
-def script(value: Any) -> str:
-    """A value as JavaScript, safe within a `<script>` too."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

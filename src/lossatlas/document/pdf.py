@@ -25,6 +25,7 @@ from lossatlas.document.blocks import (
     Strong,
     Table,
     Text,
+    Wall,
     names,
     plain,
 )
@@ -60,7 +61,7 @@ def write_pdf(document: Document, root: Path) -> bytes:
         (Path(folder) / "document.typ").write_text(_template(), encoding="utf-8")
         source = Path(folder) / "main.typ"
         source.write_text(write_typst(document, images), encoding="utf-8")
-        return typst.compile(source, root=Path(folder), ignore_system_fonts=True, timestamp=0)
+        return typst.compile(source, root=Path(folder), ignore_system_fonts=True)
 
 
 def missing_packages() -> list[str]:
@@ -121,11 +122,13 @@ class _Writer:
 
     def document(self) -> Iterator[str]:
         title, subtitle = _string(self.whole.title), _string(self.whole.subtitle)
-        yield '#import "document.typ": appendices, data-table, landscape, lead, report'
+        yield '#import "document.typ": appendices, contents, data-table, landscape, lead, report'
         yield f"#show: report.with(title: {title}, subtitle: {subtitle})"
-        for section in self.whole.sections:
+        for index, section in enumerate(self.whole.sections):
             if not section.appendix:
                 yield from self.section(section, 1)
+            if not index:
+                yield "#contents"
         if any(section.appendix for section in self.whole.sections):
             yield "#show: appendices"
         for section in self.whole.sections:
@@ -153,6 +156,8 @@ class _Writer:
             case Figure():
                 _, ratio = self.images.file(block.path)
                 return self.figure(block, "100%" if ratio > WIDE else "62%")
+            case Wall():
+                return self.block(block.figure)
             case FigureRow(figures):
                 return self.row(figures)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 import xarray as xr
+from matplotlib.figure import Figure
 
 from lossatlas.execution.failures import recording
 from lossatlas.figures import plot
@@ -21,6 +22,8 @@ Format = Literal["png", "svg", "pdf"]
 PNG: tuple[Format, ...] = ("png",)
 # No dates and no random names: the same figure is the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+# Of maps and surfaces 4 takes half the time of PNG's usual 6, for files 5 % larger.
+_OPTIONS: dict[str, dict[str, Any]] = {"png": {"pil_kwargs": {"compress_level": 4}}}
 _RC: Any = {"svg.hashsalt": "lossatlas", "pdf.fonttype": 42}
 
 
@@ -67,7 +70,13 @@ def draw(drawings: Iterable[Drawing], formats: Sequence[Format] = PNG) -> None:
         with recording(f"figures of {drawing.probe.name}", drawing.failures):
             for kind, figure in plot.pages(drawing.read(), drawing.title):
                 for file in drawing.files([kind], formats):
-                    image, form = io.BytesIO(), file.suffix[1:]
-                    with mpl.rc_context(_RC):
-                        figure.savefig(image, dpi=drawing.dpi, format=form, metadata=_METADATA[form])
-                    write_bytes(file, image.getvalue())
+                    save(figure, file, dpi=drawing.dpi)
+
+
+def save(figure: Figure, file: Path, *, dpi: int) -> None:
+    """Write a figure as what the file's name says; the same figure is the same bytes."""
+    image, form = io.BytesIO(), file.suffix[1:]
+    with mpl.rc_context(_RC):
+        options = {"metadata": _METADATA[form], **_OPTIONS.get(form, {})}
+        figure.savefig(image, dpi=dpi, format=form, **options)
+    write_bytes(file, image.getvalue())

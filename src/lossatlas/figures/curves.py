@@ -178,11 +178,13 @@ def _joined(*words: str) -> str:
 
 
 def wants_log(result: xr.Dataset, variable: str, values: np.ndarray) -> bool:
-    """Whether a curve is on a log axis: metrics stay on a linear one, whatever they span.
+    """Whether a curve is on a log axis: the main quantity, and those with a unit of their own; metrics stay on a linear
+    one, whatever they span.
 
     Args:
         result: with the curve.
         variable: its quantity.
         values: all that share the axis.
     """
-    return variable == style.quantities(result)[0] and style.wants_log(values)
+    own_unit = result[variable].attrs.get("units", "1") not in ("1", "", "criterion")
+    return (own_unit or variable == style.quantities(result)[0]) and style.wants_log(values)

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator
 from mpl_toolkits.mplot3d import Axes3D
 
-from lossatlas.figures import curves, planes, style
+from lossatlas.figures import curves, planes, style, surfaces
+from lossatlas.figures.scale import Scale
 from lossatlas.numbers import number, superscript
 from lossatlas.splits import one_split, splits
 
@@ -43,7 +44,7 @@ def curve_page(result: xr.Dataset, title: str, kind: str) -> Figure:
     lines = _of_the_data(_in_order(result))
     if kind == "curves":
         return _curves_page(lines, title, variable)
-    figure = planes.surface_page(_train(lines), title, variable=variable, draw=draw_curve_surface)
+    figure = surfaces.surface_page(_train(lines), title, variable=variable, draw=draw_curve_surface)
     for ax in figure.axes:
         _set_categories(ax, lines)  # the page has set ticks of its own
     return figure
@@ -68,8 +69,8 @@ def plane_page(result: xr.Dataset, title: str, kind: str) -> Figure:
     if kind == "contour":
         return planes.contour_page(panels, title, variable=variable)
     index = list(map(_surface_kind, ordered.weight_decay.values)).index(kind)
-    scale = planes.Scale.of(panels[variable])
-    return planes.surface_page(panels.isel(split=[index]), title, variable=variable, scale=scale)
+    scale = Scale.of(panels[variable])
+    return surfaces.surface_page(panels.isel(split=[index]), title, variable=variable, scale=scale)
 
 
 def draw_curves(
@@ -107,7 +108,7 @@ def draw_curve_surface(
     *,
     variable: str = "loss",
     split: str | None = None,
-    scale: planes.Scale | None = None,
+    scale: Scale | None = None,
 ) -> Axes3D:
     """One split's quantity over its axis and the weight decay as a surface.
 
@@ -122,13 +123,13 @@ def draw_curve_surface(
         split: which one; may be left out where there is only one.
         scale: from values to heights and colours; if left out, that of all splits of the result.
     """
-    scale = scale or planes.Scale.of(result[variable])
+    scale = scale or Scale.of(result[variable])
     part = one_split(_in_order(result), split)
     (axis,) = style.axes(result, variable)
     middles = np.arange(part.sizes[style.FAMILY])
     ribbons = part[[variable]].isel(weight_decay=np.repeat(middles, 2)).rename({style.FAMILY: "beta", axis: "alpha"})
     edges = (middles[:, None] + (-RIBBON, RIBBON)).ravel()
-    planes.draw_surface(ribbons.assign_coords(beta=edges), ax, variable=variable, scale=scale)
+    surfaces.draw_surface(ribbons.assign_coords(beta=edges), ax, variable=variable, scale=scale)
     ax.computed_zorder = False
     for middle, color in zip(middles, _colors(part), strict=True):
         heights = scale.plotted(part[variable].isel(weight_decay=middle).values).filled(np.nan)

@@ -1,4 +1,4 @@
-"""Surfaces that turn (plotly): the same scales, colors and marks as in print, for one loss and for pages of HTML.
+"""Surfaces that turn (plotly): scales, colours, contours and marks as in print, for one loss and for pages of HTML.
 
 `surface` is for a notebook. A page carries `surface_data` and `STYLE` and puts them together as `surface_figure` does
 (`document/assets/surface.js`; a test holds the two to the same answer).
@@ -16,7 +16,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from lossatlas.figures import marks, style
+from lossatlas.figures import marks, relief, style
+from lossatlas.figures.scale import DECADE_STEPS, FEWEST, MOST, STEPS, contour_step, contours
 from lossatlas.splits import one_split, splits
 
 DIGITS = 5  # significant ones that a page carries of a loss; float32 has 7, a picture shows 3
@@ -28,25 +29,30 @@ _AXIS: dict[str, Any] = {
     "showspikes": False,
 }  # fmt: skip
 _MARK: dict[str, Any] = {"type": "scatter3d", "hoverinfo": "name", "showlegend": True}
+CHECKPOINT = 3.5  # size of its dot on a path
 MOST_NODES = 33  # along an axis: of finer grids a page carries every second node
 
-# What does not depend on the data. `decades`: a loss that spans more is drawn as its log10.
+# What does not depend on the data. `decades`: a loss that spans more is drawn as its log10. `steps` between contours of
+# a logarithmic scale, of which `contour_step` takes the first that gives neither too few nor too many.
 STYLE: dict[str, Any] = {
     "decades": style.PLANE_DECADES,
+    "steps": {"decades": list(DECADE_STEPS), "round": list(STEPS), "few": FEWEST, "many": MOST},
     "surface": {
         "type": "surface",
-        "colorscale": "Viridis",
+        "colorscale": [[at / (len(relief.COLORS) - 1), color] for at, color in enumerate(relief.COLORS)],
         "connectgaps": False,
-        "opacity": 0.88,  # a path is drawn straight from checkpoint to checkpoint, often below the surface
         "hovertemplate": "α %{x:.4g}<br>β %{y:.4g}<br>loss %{customdata:.4g}<extra></extra>",
-        "contours": {"x": {"highlight": False}, "y": {"highlight": False}, "z": {"highlight": False}},
-        "lighting": {"ambient": 0.75, "diffuse": 0.5, "specular": 0.05, "roughness": 0.9},
+        "contours": {
+            "x": {"highlight": False}, "y": {"highlight": False},
+            "z": {"highlight": False, "show": True, "color": "#24303F", "width": 1.5},
+        },
+        "lighting": {"ambient": 0.8, "diffuse": 0.4, "specular": 0.02, "roughness": 0.9},
         "colorbar": {"thickness": 12, "len": 0.7, "x": 1.0, "outlinewidth": 0, "nticks": 6},
     },
     "path": {
         **_MARK, "mode": "lines+markers",
         "line": {"color": "#FFFFFF", "width": 5},
-        "marker": {"color": "#FFFFFF", "size": 3.5, "line": {"color": "#000000", "width": 1}},
+        "marker": {"color": "#FFFFFF", "line": {"color": "#000000", "width": 1}},
     },
     "start": {
         **_MARK, "mode": "markers",
@@ -54,12 +60,14 @@ STYLE: dict[str, Any] = {
     },
     "end": {
         **_MARK, "mode": "markers",
-        "marker": {"color": "#E69F00", "size": 6, "symbol": "diamond", "line": {"color": "#000000", "width": 2}},
+        "marker": {"color": "#FFFFFF", "size": 7, "symbol": "diamond", "line": {"color": "#000000", "width": 2}},
     },
     "models": {
         **_MARK, "mode": "markers+text", "textposition": "top center",
         "marker": {"color": "#FFFFFF", "size": 6, "symbol": "circle", "line": {"color": "#000000", "width": 2}},
     },
+    # Of the whole height, by which marks stand above the surface: in it they would be half hidden.
+    "lift": {"path": 0.012, "start": 0.035, "end": 0.035, "models": 0.035},
     "layout": {
         "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
         "paper_bgcolor": "rgba(0, 0, 0, 0)",
@@ -162,6 +170,9 @@ def surface_figure(data: dict[str, Any], split: str) -> dict[str, Any]:
         "cmin": low,
         "cmax": high,
     }
+    step = contour_step(low, high, log=log)
+    inside = contours(low, high, step)
+    grid["contours"]["z"] |= {"start": inside[0], "end": inside[-1], "size": step} if inside else {"show": False}
     grid["colorbar"] |= {"title": {"text": data["quantity"]}, **ticks}
     layout = shown["layout"]
     for axis, name in (("xaxis", "alpha"), ("yaxis", "beta")):
@@ -171,15 +182,20 @@ def surface_figure(data: dict[str, Any], split: str) -> dict[str, Any]:
         }
     title = data["quantity"] + (", log scale" if log else "")
     layout["scene"]["zaxis"] |= {"title": {"text": title}, "range": [low, high], **ticks}
-    traces = [_trace(mark, split, log, shown) for mark in data["marks"] if split in mark["values"]]
+    traces = [_trace(mark, split, (log, low, high), shown) for mark in data["marks"] if split in mark["values"]]
     return {"data": [grid, *traces], "layout": layout}
 
 
-def _trace(mark: dict[str, Any], split: str, log: bool, shown: dict[str, Any]) -> dict[str, Any]:
+def _trace(mark: dict[str, Any], split: str, scale: tuple[bool, float, float], shown: dict[str, Any]) -> dict[str, Any]:
+    log, low, high = scale
+    lift = shown["lift"][mark["style"]] * (high - low)
     trace = copy.deepcopy(shown[mark["style"]])
-    trace |= {"name": mark["name"], "x": mark["alpha"], "y": mark["beta"], "z": _plotted(mark["values"][split], log)}
+    heights = [None if height is None else height + lift for height in _plotted(mark["values"][split], log)]
+    trace |= {"name": mark["name"], "x": mark["alpha"], "y": mark["beta"], "z": heights}
     if "text" in mark:
         trace["text"] = mark["text"]
+    if "size" in mark:
+        trace["marker"]["size"] = mark["size"]
     if "color" in mark:
         trace["line"]["color"] = trace["marker"]["color"] = mark["color"]
     return trace
@@ -192,10 +208,10 @@ def _marks(result: xr.Dataset, parts: dict[str, xr.Dataset], variable: str) -> I
             "text": [str(name) for name in result.model.values]
         }
         names = result.trajectory.values if "point" in result.dims else np.empty(0, dtype=str)
-        for color, name in zip(itertools.cycle(style.OTHER_COLORS), dict.fromkeys(names)):
-            yield _mark("path", str(name), parts, "path", np.flatnonzero(names == name)) | {"color": color}
+        for (color, _), name in zip(itertools.cycle(marks.COLORS), dict.fromkeys(names)):
+            yield _path(str(name), parts, np.flatnonzero(names == name)) | {"color": color}
     elif variable == "loss" and "path_alpha" in result:
-        yield _mark("path", "training", parts, "path", slice(None))
+        yield _path("training", parts, np.arange(result.path_alpha.size))
         yield _mark("start", "initial weights", parts, "path", slice(0, 1))
         yield _mark("end", "final weights", parts, "path", slice(-1, None))
     elif "path_alpha" not in result and "model_alpha" not in result:
@@ -216,6 +232,21 @@ def _mark(kind: str, name: str, parts: dict[str, xr.Dataset], prefix: str, rows:
         **{axis: first[f"{prefix}_{axis}"].values[rows] for axis in ("alpha", "beta")},
         "values": {split: part[f"{prefix}_plane_loss"].values[rows] for split, part in parts.items()},
     }
+
+
+def _path(name: str, parts: dict[str, xr.Dataset], rows: np.ndarray) -> dict[str, Any]:
+    """A path that follows the surface from checkpoint to checkpoint, of which alone there are dots."""
+    mark = _mark("path", name, parts, "path", rows)
+    first = next(iter(parts.values()))
+    alpha, beta = first.alpha.values, first.beta.values
+    points, corners = relief.drape(alpha, beta, np.stack([mark["alpha"], mark["beta"]], axis=-1))
+    x, y = relief.locate(alpha, points[:, 0]), relief.locate(beta, points[:, 1])
+    heights = {}
+    for split, part in parts.items():
+        heights[split] = relief.bilinear(part.loss.transpose("beta", "alpha").values, x, y)
+        heights[split][corners] = mark["values"][split]
+    sizes = np.where(corners, CHECKPOINT, 0).tolist()
+    return mark | {"alpha": points[:, 0], "beta": points[:, 1], "values": heights, "size": sizes}
 
 
 def _written(mark: dict[str, Any], digits: int) -> dict[str, Any]:

@@ -8,22 +8,27 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from mpl_toolkits.mplot3d import Axes3D, proj3d
 
-from lossatlas.figures import style
+from lossatlas.figures import relief, style
 from lossatlas.numbers import number
 
 Plotted = Callable[[np.ndarray], np.ma.MaskedArray]  # values to heights: as they are, or their log10
 
 POINT: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 0.7, "linestyle": "none"}
-# Of several paths and their casings: Okabe and Ito's that are not on the colour map's way from purple to green.
-COLORS = (("#D55E00", "white"), ("#56B4E9", "black"), ("#CC79A7", "white"), ("#000000", "white"), ("#F0E442", "black"))
+# Of several paths and their casings: colours that are not on the map's way from blue over green to sand.
+COLORS = (("#D55E00", "white"), ("#000000", "white"), ("#E78AC3", "black"), ("#7A1FA2", "white"), ("#FFF200", "black"))
 SIDES = ((0, -1), (0, 1), (1, 0), (-1, 0))  # below, above, right, left
 ACROSS, UP = {-1: "right", 0: "center", 1: "left"}, {-1: "top", 0: "center", 1: "bottom"}
 AWAY = 7  # points between a model and its name
 HALO = [withStroke(linewidth=2, foreground="white")]
-QUADRATIC = ("measured", "quadratic model")  # the entries of the legend
+DASHES = (0, (2.5, 3.5))  # of the quadratic model
+DASH_HALO: list[AbstractPathEffect] = [withStroke(linewidth=1.9, foreground=(1, 1, 1, 0.8))]
+# Entries of the legend.
+QUADRATIC = "quadratic model"
+CENTER = "the model"
+PATH = ("start", "path", "end")
 EIGENVECTORS = {
     "largest": "largest\neigenvalue, ",
     "second": "second\nlargest eigenvalue, ",
@@ -31,7 +36,9 @@ EIGENVECTORS = {
 }
 
 
-def draw(part: xr.Dataset, ax: Axes, *, variable: str, plotted: Plotted, levels: Sequence[float]) -> None:
+def draw(
+    part: xr.Dataset, ax: Axes, *, variable: str, plotted: Plotted, levels: Sequence[float], size: float = 1.0
+) -> None:
     """Whatever the result holds that stands on its plane: on contours where it is, on a surface at its height.
 
     Contours: the quadratic model as dashed lines, on the quantity that was modelled; a cross at the centre, where
@@ -45,6 +52,7 @@ def draw(part: xr.Dataset, ax: Axes, *, variable: str, plotted: Plotted, levels:
         variable: the quantity that it shows.
         plotted: from values to heights.
         levels: of the contour lines, as plotted.
+        size: of lines and points, relative to those on a page; on smaller maps models have no names.
     """
     kinds = [kind for kind in ("model", "path") if f"{kind}_alpha" in part]
     heights = None
@@ -57,28 +65,32 @@ def draw(part: xr.Dataset, ax: Axes, *, variable: str, plotted: Plotted, levels:
         if variable == modelled(part):
             _draw_quadratic(part, ax, plotted, levels)
         if has_center(part):
-            ax.plot(0, 0, "+", color="white", markersize=7, markeredgewidth=2.4)
-            ax.plot(0, 0, "+", color="black", markersize=6, markeredgewidth=1)
+            cross: dict[str, Any] = {"marker": "+", "linestyle": "none"}
+            ax.plot(0, 0, **cross, color="white", markersize=8 * size, markeredgewidth=2.6 * size)
+            ax.plot(0, 0, **cross, color="black", markersize=7 * size, markeredgewidth=1.1 * size, label=CENTER)
     if "model" in kinds:
-        ax.plot(*_places(part, "model", heights), **POINT, color="white", marker="o", markersize=9, zorder=6.5)
+        ax.plot(*_places(part, "model", heights), **POINT, color="white", marker="o", markersize=9 * size, zorder=6.5)
     if "path" in kinds:
-        _draw_paths(part, ax, heights)
-    if "model" in kinds:
+        _draw_paths(part, ax, heights, size)
+    if "model" in kinds and size == 1:
         _name_models(part, ax, kinds, heights)
 
 
 def legend(result: xr.Dataset, variable: str, *, on_surface: bool = False) -> list[str]:
-    """The entries of a legend that needs rows of its own; empty where there are none, or where two words say it all.
+    """What the legend says of the marks, in the order in which they are drawn.
 
     Args:
         result: whose plane is drawn.
         variable: the quantity that it shows.
         on_surface: whether as a surface instead of contours.
     """
-    if variable == modelled(result) and not on_surface:
-        return list(QUADRATIC)
+    if on_surface and f"path_plane_{variable}" not in result:
+        return []
+    model = [QUADRATIC] if variable == modelled(result) and not on_surface else []
+    center = [CENTER] if has_center(result) and not on_surface else []
     named = [name for name in paths(result) if name]
-    return [*named, "start", "end"] if named else []
+    path = [*named, PATH[0], PATH[-1]] if named else list(PATH) if "path_alpha" in result else []
+    return [*model, *center, *path]
 
 
 def paths(result: xr.Dataset) -> dict[str, xr.Dataset]:
@@ -148,26 +160,30 @@ def shares(result: xr.Dataset) -> list[str]:
     ]
 
 
-def draw_path(ax: Axes, *path: np.ndarray, color: str = "white", casing: str = "black", label: str = "") -> None:
+def draw_path(
+    ax: Axes, *path: np.ndarray, line: Sequence[np.ndarray] = (), color: str = "white", casing: str = "black",
+    label: str = "", size: float = 1.0,
+) -> None:  # fmt: skip
     """A path over everything else, from square to star; its casing shows it on the whole colour map.
 
     Args:
         ax: in three dimensions, one that does not sort by depth: the path is drawn in the order of its parts.
         path: (x, y), or (x, y, z) in three dimensions.
+        line: likewise, of what joins the points, where that is not straight.
         color: of line and points.
         casing: of their edges.
-        label: of the path in the legend; without one, the legend tells start and end.
+        label: of the path in the legend; without one, the legend tells start, path and end.
+        size: of lines and points, relative to those on a page.
     """
-    line: dict[str, Any] = {"solid_capstyle": "round"}
-    point: dict[str, Any] = POINT | {"color": color, "markeredgecolor": casing}
-    ax.plot(*path, color=casing, linewidth=2.2, **line, zorder=5)
+    point: dict[str, Any] = POINT | {"color": color, "markeredgecolor": casing, "markeredgewidth": 0.7 * size}
+    start, along, end = (None, label, None) if label else PATH
+    ax.plot(*(x[:1] for x in path), **point, marker="s", markersize=2 + 4 * size, label=start, zorder=7)
     ax.plot(
-        *path, color=color, linewidth=1.1, **line, marker="o", markersize=3, markeredgecolor=casing,
-        markeredgewidth=0.6, label=label or None, zorder=6,
+        *(line or path), color=color, linewidth=1.2 * size, solid_capstyle="round", label=along, zorder=5,
+        path_effects=[withStroke(linewidth=2.4 * size, foreground=casing)],
     )  # fmt: skip
-    start, end = ("", "") if label else ("start", "end")
-    ax.plot(*(x[:1] for x in path), **point, marker="s", markersize=6, label=start or None, zorder=7)
-    ax.plot(*(x[-1:] for x in path), **point, marker="*", markersize=10, label=end or None, zorder=8)
+    ax.plot(*path, **point, marker="o", markersize=3.2 * size, zorder=6)
+    ax.plot(*(x[-1:] for x in path), **point, marker="*", markersize=4 + 7 * size, label=end, zorder=8)
 
 
 def _has_eigenvectors(result: xr.Dataset) -> bool:
@@ -189,26 +205,40 @@ def _draw_quadratic(part: xr.Dataset, ax: Axes, plotted: Plotted, levels: Sequen
     if predicted.count():
         inside = [level for level in levels if predicted.min() < level < predicted.max()]
         if inside:
-            ax.contour(
-                part.alpha.values, part.beta.values, predicted, levels=inside, colors="black", linewidths=0.8,
-                linestyles="dashed",
+            lines = ax.contour(
+                part.alpha.values, part.beta.values, predicted, levels=inside, colors="black", linewidths=1.0,
+                linestyles=[DASHES],
             )  # fmt: skip
-    casing = [withStroke(linewidth=2, foreground="0.5")]
-    ax.plot([], [], color="white", linewidth=0.8, path_effects=casing, label=QUADRATIC[0])
-    ax.plot([], [], color="black", linewidth=0.8, linestyle="dashed", label=QUADRATIC[1])
+            lines.set_path_effects(DASH_HALO)
+    ax.plot([], [], color="black", linewidth=1.0, linestyle=DASHES, path_effects=DASH_HALO, label=QUADRATIC)
 
 
-def _draw_paths(part: xr.Dataset, ax: Axes, heights: tuple[str, Plotted] | None) -> None:
+def _draw_paths(part: xr.Dataset, ax: Axes, heights: tuple[str, Plotted] | None, size: float) -> None:
     named = paths(part)
-    if list(named) == [""]:
-        draw_path(ax, *_places(part, "path", heights))
-        return
+    single = list(named) == [""]
     for index, (name, path) in enumerate(named.items()):
-        color, casing = COLORS[index % len(COLORS)]
-        draw_path(ax, *_places(path, "path", heights), color=color, casing=casing, label=name)
+        color, casing = ("white", "black") if single else COLORS[index % len(COLORS)]
+        places = _places(path, "path", heights)
+        line = _along_surface(path, places, *heights) if heights else ()
+        draw_path(ax, *places, line=line, color=color, casing=casing, label=name, size=size)
+    if single:
+        return
     nowhere: list[list[float]] = [[]] * (2 if heights is None else 3)
-    ax.plot(*nowhere, **POINT, color="0.8", marker="s", markersize=6, label="start")  # in grey: of all of them
-    ax.plot(*nowhere, **POINT, color="0.8", marker="*", markersize=10, label="end")
+    start, _, end = PATH
+    ax.plot(*nowhere, **POINT, color="0.8", marker="s", markersize=6, label=start)  # in grey: of all of them
+    ax.plot(*nowhere, **POINT, color="0.8", marker="*", markersize=11, label=end)
+
+
+def _along_surface(
+    part: xr.Dataset, path: np.ndarray, variable: str, plotted: Plotted
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What joins the checkpoints `path` `(3, t)`: a line on the surface."""
+    alpha, beta = part.alpha.values, part.beta.values
+    points, corners = relief.drape(alpha, beta, path[:2].T)
+    surface = plotted(part[variable].transpose("beta", "alpha").values).filled(np.nan)
+    heights = relief.bilinear(surface, relief.locate(alpha, points[:, 0]), relief.locate(beta, points[:, 1]))
+    heights[corners] = path[2]
+    return points[:, 0], points[:, 1], heights
 
 
 def _name_models(part: xr.Dataset, ax: Axes, kinds: Sequence[str], heights: tuple[str, Plotted] | None) -> None:

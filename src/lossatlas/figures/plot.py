@@ -12,17 +12,20 @@ from typing import Any
 import matplotlib as mpl
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lossatlas.figures import curves, distributions, families, planes, spectra, style
+from lossatlas.figures import curves, distributions, families, planes, relief, spectra, style
+from lossatlas.figures.scale import Scale
 from lossatlas.splits import splits
 
 Results = xr.Dataset | Mapping[str, xr.Dataset]
 
 SIZE = (4.6, 3.4)  # inches
-WANTED = "a quantity over one axis or over alpha and beta, eigenvalues, a density with its position, or one over sample"
+WANTED = (
+    "a quantity over one axis or over alpha and beta, eigenvalues, a density with its position, or one over sample, "
+    "with or without radius"
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ FORMS = {
     "spectrum": Form.single("spectrum", spectra.draw_spectrum, spectra.spectrum_page),
     "density": Form.single("density", spectra.draw_density, spectra.density_page),
     "blocks": Form.single("blocks", spectra.draw_block_eigenvalues, spectra.blocks_page),
-    "distribution": Form.single("hist", distributions.draw_distribution, distributions.page),
+    "distribution": Form(distributions.draw, distributions.kinds, distributions.page),
     "curve family": Form(
         families.draw_curves, families.curve_kinds, families.curve_page, one_split=True,
         beside=frozenset({style.FAMILY, "seed"}),
@@ -95,8 +98,8 @@ def pages(results: Results, title: str) -> Iterator[tuple[str, Figure]]:
     """Every page of a result as its kind and the figure: nothing where there is nothing to draw.
 
     A curve has a page for every quantity, named as that; a plane "contour" and "surface" of the loss (or of what a
-    quadratic model is of), then a page for every other quantity; the others "spectrum", "density", "blocks", "hist"; a
-    family of curves "surface" and "curves", one of planes "contour" and "surface_wd=<value>" for each.
+    quadratic model is of), then a page for every other quantity; the others "spectrum", "density", "blocks", "hist"
+    and "radius"; a family of curves "surface" and "curves", one of planes "contour" and "surface_wd=<value>" for each.
 
     Args:
         results: one result, or several curves by the words that tell them apart, drawn together with a line style each.
@@ -108,7 +111,7 @@ def pages(results: Results, title: str) -> Iterator[tuple[str, Figure]]:
 
 
 def plot(
-    result: xr.Dataset, ax: Axes | None = None, *, variable: str | None = None, split: str | None = None, **knobs: Any
+    result: xr.Dataset, variable: str | None = None, *, ax: Axes | None = None, split: str | None = None, **knobs: Any
 ) -> Axes:
     """Draw a result into axes, or into a pyplot figure of its own with a legend, and a colour bar for a plane.
 
@@ -117,13 +120,15 @@ def plot(
 
     Args:
         result: of any probe.
-        ax: what to draw into.
         variable: the quantity, where there are several; the loss if left out.
+        ax: what to draw into.
         split: which one.
         knobs: to what draws the form of the result: `curves.draw_curve`, `planes.draw_plane`, ...
 
     Raises ValueError where there is nothing to draw, no such split or variable, or dimensions to choose from.
     """
+    if variable is not None and not isinstance(variable, str):
+        raise ValueError(f"variable is a {type(variable).__name__}: wanted a name; axes are given as ax=")
     shape = form(result)
     if not shape:
         raise ValueError(f"the result has no form that can be drawn, it holds {_contents(result)}: wanted {WANTED}")
@@ -144,7 +149,7 @@ def plot(
     elif variable is not None:
         raise ValueError(f"variable is {variable!r}: a result of the form {shape} has one picture, leave it out")
     if is_plane:
-        knobs["scale"] = knobs.get("scale") or planes.Scale.of(result[knobs["variable"]])
+        knobs["scale"] = knobs.get("scale") or Scale.of(result[knobs["variable"]])
     if FORMS[shape].one_split:
         knobs["split"] = shown
     elif split is not None:
@@ -157,9 +162,10 @@ def plot(
         if "split" in knobs and len(names) > 1:
             ax.set_title(str(shown), loc="left", pad=4 + 1.6 * style.SMALL * rows)  # above the legend
         if own and is_plane:
-            ax.xaxis.set_major_locator(MaxNLocator(5, steps=planes.ROUND))
-            ax.yaxis.set_major_locator(MaxNLocator(5, steps=planes.ROUND))
-            _add_color_bar(ax, result[knobs["variable"]], knobs["scale"])
+            ax.xaxis.set_major_locator(MaxNLocator(5, steps=style.ROUND))
+            ax.yaxis.set_major_locator(MaxNLocator(5, steps=style.ROUND))
+            if not knobs["scale"].empty:
+                relief.color_bar(ax.figure, knobs["scale"], style.label(result[knobs["variable"]]), ax=ax)
     return ax
 
 
@@ -205,20 +211,6 @@ def _check_dimensions(result: xr.Dataset, variable: str, beside: frozenset[str])
 
 def _add_legend(ax: Axes) -> int:
     """A legend over the axes; how many rows it has."""
-    labels = ax.get_legend_handles_labels()[1]
-    columns = 1 if max(map(len, labels), default=0) > 24 else 3
+    columns, rows = style.legend_columns(ax.get_legend_handles_labels()[1], SIZE[0] - 0.6)
     style.legend_above(ax, columns)
-    return -(-len(labels) // columns)
-
-
-def _add_color_bar(ax: Axes, values: xr.DataArray, scale: planes.Scale) -> None:
-    if not len(scale.edges):
-        return
-    figure = ax.figure
-    bar = figure.colorbar(
-        ScalarMappable(scale.norm, style.COLORMAP), ax=ax, boundaries=scale.edges, ticks=scale.ticks,
-        format=scale.formatter(),
-    )  # fmt: skip
-    bar.ax.tick_params(**style.TICKS)
-    bar.outline.set_linewidth(0.6)  # pyright: ignore[reportCallIssue]
-    bar.set_label(style.label(values))
+    return rows

@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -23,18 +24,19 @@ from lossatlas.numbers import superscript
 # Okabe & Ito 2008: told apart with every kind of colour vision, and in grey by their lightness.
 COLORS = {"train": "#0072B2", "test": "#D55E00", "": "#0072B2"}
 OTHER_COLORS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-COLORMAP = "viridis"
 MISSING = "#D9D9D9"  # where the result has no finite value
 DECADES = 2  # a loss whose positive values span more than this is drawn on a log axis
 PLANE_DECADES = 0.7  # on a plane, a factor of 5: one high corner would take all colours, a curve shows its low part
 
 FAMILY = "weight_decay"  # the dimension of a family of networks
 BESIDE = {"split", "draw", "seed", FAMILY}  # dimensions along which one curve or plane stands beside another
-OTHER_FORMS = {"eigenvalue", "block", "grid", "sample"}  # dimensions of spectra, densities and distributions
+OTHER_FORMS = {"eigenvalue", "block", "grid", "sample", "radius"}  # dimensions of spectra, densities, distributions
 GENERAL = ("position α", "position β")  # long names of axes whose probe says no more
 
 SMALL, NORMAL = 8, 9  # points
 GAP = 0.14  # between panels, of their width
+ROW = 0.17  # inches that a row of a legend takes
+ROUND = [1, 2, 5, 10]  # steps between ticks of α and β
 RC: Any = {
     "font.size": SMALL,
     "axes.labelsize": NORMAL,
@@ -113,6 +115,41 @@ def legend_above(ax: Axes, columns: int) -> None:
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
 
 
+def legend_columns(entries: Sequence[str], width: float) -> tuple[int, int]:
+    """How many entries of a legend stand side by side in a figure so wide, and in how many rows.
+
+    Args:
+        entries: their words.
+        width: of the figure, in inches.
+    """
+    widths = [0.55 + 0.54 * SMALL / 72 * len(entry) for entry in entries]  # a letter is about half of its size wide
+    for rows in range(1, len(widths) + 1):
+        columns = [max(widths[at : at + rows]) for at in range(0, len(widths), rows)]  # filled one after the other
+        if sum(columns) <= width:
+            return len(columns), math.ceil(len(widths) / len(columns))
+    return 1, len(widths)
+
+
+def legend_below_title(figure: Figure, axes: Iterable[Axes], columns: int) -> None:
+    """One legend of all axes in rows below the title; none where nothing has a name.
+
+    Args:
+        figure: with a title.
+        axes: whose lines have names; those of one name have one entry.
+        columns: entries that stand side by side.
+    """
+    named: dict[str, Artist] = {}
+    for ax in axes:
+        handles, labels = ax.get_legend_handles_labels()
+        named = dict(zip(labels, handles, strict=True)) | named
+    if named:
+        below = 1 - 0.25 / figure.get_size_inches()[1]
+        figure.legend(
+            list(named.values()), list(named), loc="upper right", bbox_to_anchor=(1, below), ncols=columns,
+            columnspacing=1.2,
+        )  # fmt: skip
+
+
 def colors(names: Iterable[str]) -> dict[str, str]:
     """A colour for every split: blue for train (and a loss without splits), vermilion for test, others in turn.
 
@@ -126,14 +163,14 @@ def colors(names: Iterable[str]) -> dict[str, str]:
 def axes(result: xr.Dataset, variable: str) -> tuple[str, ...]:
     """The axes over which a quantity is a curve or a plane: `("alpha",)`, `("step",)`, `("alpha", "beta")`.
 
-    Nothing for what is neither: single numbers, flags, errors of another quantity, what has a form of its own.
+    Nothing for what is neither: single numbers, flags, what has a form of its own.
 
     Args:
         result: of a probe.
         variable: its name in the result.
     """
     values = result[variable]
-    if values.dtype.kind not in "fiu" or variable.endswith("_error"):
+    if values.dtype.kind not in "fiu":
         return ()
     dims = [str(dim) for dim in values.dims if dim not in BESIDE] or [FAMILY] * (FAMILY in values.dims)
     if {"alpha", "beta"} <= set(dims):
@@ -145,9 +182,11 @@ def axes(result: xr.Dataset, variable: str) -> tuple[str, ...]:
 def quantities(result: xr.Dataset) -> list[str]:
     """What curves or planes of the result can show: the main quantity, then all others with the same dimensions.
 
-    The main one is the loss; without a loss, the first that is a plane, or else a curve. Empty where there is neither.
+    The main one is the loss; without a loss, the first that is a plane, or else a curve. Errors of another quantity
+    are drawn only where they are asked for. Empty where there is neither.
     """
-    over = {str(name): axes(result, str(name)) for name in result.data_vars}
+    names = [name for name in map(str, result.data_vars) if not name.endswith(("_error", "_residual"))]
+    over = {name: axes(result, name) for name in names}
     drawn = sorted((name for name in over if over[name]), key=lambda name: (name != "loss", -len(over[name])))
     return [name for name in drawn if result[name].dims == result[drawn[0]].dims]
 

@@ -24,6 +24,10 @@ SHARE_TOLERANCE = 1e-12
 # are independent. Below it there is rounding only, and the shares of the models would be anything.
 INDEPENDENT = 1e-12
 
+# How far a point may be from the line or plane of the models, relative to the way between them, to have buffers of its
+# own there: more than the rounding of weights in bfloat16.
+OFF_THE_MODELS = 1e-2
+
 
 class BatchStatistics:
     """Which statistics the batch norms of a module have at θ.
@@ -31,7 +35,7 @@ class BatchStatistics:
     Args:
         functional: the loss's own copy of the module. With "batch" its norms lose the statistics that are stored.
         source: "stored" in the module; "interpolated" between models; "re-estimated" from the data at θ; those of the
-            "batch" itself.
+            "batch" itself. None: "stored", which nobody said.
         between: the models, for "interpolated" and nothing else.
 
     Raises:
@@ -39,8 +43,10 @@ class BatchStatistics:
     """
 
     def __init__(
-        self, functional: FunctionalModule, source: Buffers, between: InterpolatedStatistics | None = None
+        self, functional: FunctionalModule, source: Buffers | None, between: InterpolatedStatistics | None = None
     ) -> None:
+        self.stated = source is not None
+        source = source or "stored"
         if source not in get_args(Buffers):
             raise ValueError(f"buffers is {source!r}: wanted one of {get_args(Buffers)}")
         if (source == "interpolated") != (between is not None):
@@ -65,6 +71,23 @@ class BatchStatistics:
     def couple_examples(self) -> bool:
         """Whether the output of an example depends on the others."""
         return self.source in ("batch", "re-estimated")
+
+    def of(self, functional: FunctionalModule) -> BatchStatistics:
+        """The same choice for another copy of the module, `functional`."""
+        return BatchStatistics(functional, self.source if self.stated else None, self.between)
+
+    def borrowed(self, theta: Tensor, trained: Sequence[str]) -> tuple[str, ...]:
+        """Those of the `trained` buffers that are at `theta` `(P,)` those of other weights, and nobody said so.
+
+        Args:
+            theta: a point; without models to interpolate between one that is not the module's own.
+            trained: names of buffers that training writes (`other_models.trained_buffers`).
+        """
+        if self.between is not None:
+            return () if self.between.distance(theta) < OFF_THE_MODELS else tuple(trained)
+        if self.source == "re-estimated":
+            return tuple(name for name in trained if name.rpartition(".")[0] not in self._norms)
+        return () if self.stated else tuple(trained)
 
     @torch.no_grad()
     def at(self, theta: Tensor, batches: Batches) -> dict[str, Tensor]:
@@ -123,7 +146,7 @@ class InterpolatedStatistics:
     Args:
         layout: which parameters make up θ.
         module: the loss's own copy, whose floating-point buffers are meant.
-        models: of one architecture, or their state dicts; at least two. One copy of θ is kept for each but the first.
+        models: of one architecture, or their state dicts; at least two. One copy of θ is kept for each.
 
     Raises:
         ValueError: fewer than two models, another architecture, weights that lie on a line where m is over two (or are
@@ -159,7 +182,7 @@ class InterpolatedStatistics:
             )
         place = next(module.parameters()).device
         self._buffers = {name: torch.stack([state[name].detach().double() for state in states]) for name in buffers}
-        first = layout.flatten(states[0]).detach().to(place)  # (P,)
+        self._first = first = layout.flatten(states[0]).detach().to(place)  # (P,)
         self._axes = torch.stack([layout.flatten(state).detach().to(place).sub_(first) for state in states[1:]])
         self._origin = self._overlaps(first)
         gram = torch.stack([self._overlaps(layout.flatten(state).detach()) - self._origin for state in states[1:]])
@@ -182,6 +205,12 @@ class InterpolatedStatistics:
         shares = torch.linalg.solve(self._gram, self._overlaps(theta.detach()) - self._origin)
         shares = torch.where((shares - shares.round()).abs() < SHARE_TOLERANCE, shares.round(), shares)
         return torch.cat([1 - shares.sum()[None], shares])
+
+    def distance(self, theta: Tensor) -> float:
+        """How far `theta` `(P,)` is from the line or plane of the models, relative to the way between them."""
+        shares = self.weights(theta)[1:].to(self._axes)
+        there = self._first + torch.tensordot(shares, self._axes, 1)
+        return float((theta.to(there) - there).norm() / self._axes.norm(dim=1).max())
 
     def __call__(self, theta: Tensor) -> dict[str, Tensor]:
         """The buffers at `theta` `(P,)` by name, in float64."""

@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.func import vmap
 
 from lossatlas import hardware
+from lossatlas.loss.accumulation import Accumulators
+from lossatlas.loss.averaging import Averaging
 from lossatlas.loss.batch_norm import BatchStatistics
 from lossatlas.loss.batches import Batch, Batches
-from lossatlas.loss.criteria import Averaging, Measure
+from lossatlas.loss.criteria import Measure
 from lossatlas.loss.functional_module import FunctionalModule, plain_transformer
 from lossatlas.parameters.curves import Affine, Segment
 
@@ -62,7 +64,8 @@ class PointwiseSums:
         averaging: Averaging,
     ) -> None:
         self._functional, self._statistics, self._data, self._measure = functional, statistics, data, measure
-        self._weights = averaging.weights  # (batches, names)
+        self._accumulators = Accumulators(measure.metrics, data.device)
+        self._weights, self._divisors = averaging.weights, averaging.divisors  # (batches, names), (names,)
         self._all_count = bool(averaging.weights.all())
         self._refused = False
         self._proven = False
@@ -74,7 +77,7 @@ class PointwiseSums:
         """
         # In half precision another kernel gives visibly other values than the module's own.
         half = torch.finfo(self._functional.coarsest).bits < 32
-        possible = not (half or self._refused or self._statistics.depend_on_theta)
+        possible = not (half or self._refused or self._statistics.depend_on_theta or self._accumulators)
         return possible and hardware.vectorization_pays(points, device)
 
     @torch.no_grad()
@@ -98,11 +101,8 @@ class PointwiseSums:
                 return sums
 
     def _at_once(self, stack: Tensor) -> Tensor:
-        traits = self._functional.traits
-        if traits.writes:
-            raise RuntimeError(f"its forward writes to its buffers {list(traits.writes)}")
-        if traits.differentiates:
-            raise RuntimeError("it takes derivatives itself")
+        if why := self._functional.traits.unstackable:
+            raise RuntimeError(why)
         if self._proven:
             return self._sums([self._vectorized(stack, batch) for batch in self._data])
         with warnings.catch_warnings():
@@ -115,12 +115,19 @@ class PointwiseSums:
     def _looped(self, stack: Tensor) -> Tensor:
         functional = self._functional
         columns: list[list[Tensor]] = [[] for _ in self._weights]  # of every batch, a value for each point
+        accumulated = []
         with functional.at_each(stack) as rows:
             for theta in rows:
+                self._accumulators.reset()
                 with self._own_statistics(theta):
                     for column, batch in zip(columns, self._data, strict=True):
-                        column.append(self._measure(*functional.call(batch)))
-        return self._sums([torch.stack(column) for column in columns])
+                        output, target = functional.call(batch)
+                        column.append(self._measure(output, target))
+                        self._accumulators.update(output, target)
+                accumulated.append(self._accumulators.values())
+        sums, places = self._sums([torch.stack(column) for column in columns]), self._accumulators.columns
+        sums[:, places] = torch.stack(accumulated) * self._divisors[places]  # no sums, but divided as they are
+        return sums
 
     def _own_statistics(self, theta: Tensor) -> AbstractContextManager[None]:
         if not self._statistics.depend_on_theta:

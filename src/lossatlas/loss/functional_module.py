@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import disable_saved_tensors_hooks
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.loss.batches import Batch, Batches, describe
+from lossatlas import hardware
+from lossatlas.loss.batches import Batch, Batches, describe, fresh
+from lossatlas.loss.captured import containers_unchanged
 from lossatlas.loss.criteria import Forward
+from lossatlas.loss.differentiable_operations import NO_CHECKPOINTS, DifferentiableOperations
+from lossatlas.loss.private_copy import Attributes, hook_functions
 from lossatlas.parameters.layout import Layout
 
 Point = Tensor | Mapping[str, Tensor]  # θ, or its named tensors
+
+VIEWED_AS_COMPLEX = (
+    "torch.view_as_complex wants its numbers at an even place in memory, which a part of θ need not have: write "
+    "torch.complex(w[..., 0], w[..., 1])"
+)
 
 
 @dataclass(frozen=True)
@@ -30,11 +39,30 @@ class Traits:
         writes: names of the buffers that it writes to.
         differentiates: whether it takes derivatives itself, as physics-informed ones do.
         attends: whether it has fused attention.
+        keeps: whether it keeps something on itself, such as its last activations.
+        overwrites: whether it, or the criterion, writes to its batch.
+        hooked: whether forward hooks have a part in its values.
+        replaces: whether it has operations that `differentiable_operations` replaces.
+        outside: sizes of trainable tensors that are no part of it and that it, or the criterion, reads, by address.
     """
 
     writes: tuple[str, ...] = ()
     differentiates: bool = False
     attends: bool = True
+    keeps: bool = False
+    overwrites: bool = False
+    hooked: bool = False
+    replaces: bool = True
+    outside: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def unstackable(self) -> str:
+        """Why a pass cannot be vectorised; empty where nothing speaks against it."""
+        if self.writes:
+            return f"its forward writes to its buffers {list(self.writes)}"
+        if self.differentiates:
+            return "it takes derivatives itself"
+        return "its forward hooks may keep what they see" if self.hooked else ""
 
 
 class FunctionalModule:
@@ -47,13 +75,19 @@ class FunctionalModule:
         module: the copy, which belongs to this object from now on.
         layout: which of its parameters make up θ.
         forward: `forward(module, batch)` -> `(output, target)`.
+        converted: the precision that the module was converted to, in which its forward is to make new tensors as well;
+            None: it is as it came.
     """
 
-    def __init__(self, module: nn.Module, layout: Layout, forward: Forward) -> None:
-        self.module = module.eval()
+    def __init__(
+        self, module: nn.Module, layout: Layout, forward: Forward, *, converted: torch.dtype | None = None
+    ) -> None:
+        self.module = module
         self.layout = layout
         self.forward = forward
         self.traits = Traits()
+        self._shared: Tensor | None = None
+        self._converted = converted
         self._entry = _Entry(module, forward)
         parameters = dict(module.named_parameters())
         self._parameters = {name: parameters[name] for name in layout.names}
@@ -63,10 +97,25 @@ class FunctionalModule:
 
     def shared_theta(self) -> Tensor:
         """The copy's parameters as θ `(P,)`; they become views of it, to have them in memory once."""
+        if self._shared is None:
+            self._shared = self.layout.theta_of(self.module)
+            if not self._dtypes:
+                for name, tensor in self.layout.unflatten(self._shared).items():
+                    self._parameters[name].data = tensor
+        return self._shared
+
+    @torch.no_grad()
+    def elsewhere(self, distance: float = 1.0) -> Tensor:
+        """θ `(P,)` beside the weights that the copy holds: every entry moved at random, always by the same draw.
+
+        Args:
+            distance: of the move, relative to the root mean square of the weights, or to 0.1 where that is larger.
+        """
         theta = self.layout.theta_of(self.module)
-        if not self._dtypes:
-            for name, tensor in self.layout.unflatten(theta).items():
-                self._parameters[name].data = tensor
+        scale = distance * (theta.norm() / len(theta) ** 0.5).clamp_min(0.1)
+        generator = torch.Generator().manual_seed(0)
+        for part in theta.split(hardware.FLOAT64_PARAMETERS):  # not a second θ in memory
+            part.add_(torch.randn(len(part), generator=generator).to(part).mul_(scale))
         return theta
 
     @torch.no_grad()
@@ -87,10 +136,12 @@ class FunctionalModule:
             f"module.{name}": tensor.clone() if name in self.traits.writes else tensor
             for name, tensor in statistics.items()
         }
-        if not (self.traits.attends or self.traits.writes):
-            return functional_call(self._entry, tensors, (batch,))
-        with differentiable_attention(), self._fresh_buffers():
-            return functional_call(self._entry, tensors, (batch,))
+        traits = self.traits
+        with self._undisturbed(batch) as given, _told_of_complex():
+            if not (traits.attends or traits.replaces):
+                return functional_call(self._entry, tensors, (given,))
+            with self.differentiable():
+                return functional_call(self._entry, tensors, (given,))
 
     @contextmanager
     def at(self, theta: Tensor) -> Iterator[None]:
@@ -122,8 +173,8 @@ class FunctionalModule:
         """Output and target of a `batch` with the parameters that the copy holds; ValueError where `forward` gives
         no pair.
         """
-        with torch.set_grad_enabled(self.traits.differentiates), self._fresh_buffers():
-            output_and_target = self.forward(self.module, batch)
+        with torch.set_grad_enabled(self.traits.differentiates), self._undisturbed(batch) as given, _told_of_complex():
+            output_and_target = self.forward(self.module, given)
         if not isinstance(output_and_target, tuple) or len(output_and_target) != 2:
             raise ValueError(f"forward= gives {describe(output_and_target)}: wanted (output, target)")
         return output_and_target
@@ -143,6 +194,17 @@ class FunctionalModule:
             for buffers, leaf, tensor in held.values():
                 buffers[leaf] = tensor
 
+    @contextmanager
+    def differentiable(self) -> Iterator[None]:
+        """While it lasts, operations with a second derivative stand in place of those of the module that have none."""
+        with ExitStack() as stack:
+            if self.traits.attends:
+                stack.enter_context(differentiable_attention())
+            if self.traits.replaces:
+                stack.enter_context(DifferentiableOperations())
+                stack.enter_context(disable_saved_tensors_hooks(NO_CHECKPOINTS))
+            yield
+
     def _named(self, theta: Point) -> Mapping[str, Tensor]:
         tensors = self.layout.unflatten(theta) if isinstance(theta, Tensor) else theta
         if not self._dtypes:
@@ -150,13 +212,36 @@ class FunctionalModule:
         return {name: tensors[name].to(dtype) for name, dtype in self._dtypes.items()}
 
     @contextmanager
-    def _fresh_buffers(self) -> Iterator[None]:
-        """Copies of the buffers that the module writes to, put back afterwards."""
-        if not self.traits.writes:
-            yield
+    def _undisturbed(self, batch: Batch) -> Iterator[Batch]:
+        """The batch for a pass that leaves no trace: on buffers, on what the module keeps, on the batch."""
+        traits = self.traits
+        if not (traits.writes or traits.keeps or traits.overwrites or traits.hooked or self._converted):
+            yield batch
             return
-        with self.with_buffers({name: self.module.get_buffer(name).clone() for name in self.traits.writes}):
-            yield
+        kept_by_hooks = containers_unchanged(hook_functions(self.module)) if traits.hooked else nullcontext()
+        attributes = Attributes(self.module) if traits.keeps else None
+        before = torch.get_default_dtype()
+        try:
+            if self._converted is not None:
+                torch.set_default_dtype(self._converted)
+            buffers = {name: self.module.get_buffer(name).clone() for name in traits.writes}
+            with self.with_buffers(buffers), kept_by_hooks:
+                yield fresh(batch) if traits.overwrites else batch
+        finally:
+            torch.set_default_dtype(before)
+            if attributes is not None:
+                attributes.put_back()
+
+
+@contextmanager
+def _told_of_complex() -> Iterator[None]:
+    """A block in which torch's error about numbers at an odd place in memory says what to write instead."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "divisible by 2" in str(error):
+            raise ValueError(VIEWED_AS_COMPLEX) from error
+        raise
 
 
 class _Entry(nn.Module):
@@ -171,43 +256,6 @@ class _Entry(nn.Module):
         return self._call(self.module, batch)
 
 
-def private_copy(module: nn.Module, device: torch.device | str | None) -> nn.Module:
-    """A deep copy of `module` in eval mode on `device`, without gradients; ValueError where that cannot be had."""
-    tensors = [*module.named_parameters(), *module.named_buffers()]
-    lazy = [name for name, tensor in tensors if nn.parameter.is_lazy(tensor)]
-    if lazy:
-        raise ValueError(f"{lazy} have no shape yet: run one batch through the module first")
-    places = {tensor.device: name for name, tensor in tensors}
-    if torch.device("meta") in places:
-        name = places[torch.device("meta")]
-        raise ValueError(f"{name} is on the meta device, without values: load the weights first")
-    if device is None and len(places) > 1:
-        listed = ", ".join(f"{name} on {place}" for place, name in places.items())
-        raise ValueError(f"the module lies on several devices ({listed}): wanted one; say which by device=")
-    computed = [
-        f"{name}.{key}".lstrip(".")
-        for name, part in module.named_modules()
-        for key, value in vars(part).items()
-        if isinstance(value, Tensor) and not value.is_leaf
-    ]
-    if computed:
-        raise ValueError(
-            f"{type(module).__name__} cannot be copied: {computed} are computed from other tensors and kept (as "
-            "torch.nn.utils.weight_norm does): use torch.nn.utils.parametrizations, or detach them"
-        )
-    try:
-        copied = copy.deepcopy(module).eval()
-    except Exception as error:
-        kind = type(module).__name__
-        raise ValueError(f"{kind} cannot be copied ({error}): wanted one that copy.deepcopy takes") from error
-    try:
-        return copied if device is None else copied.to(device)
-    except (AssertionError, RuntimeError) as error:  # torch's ways to say that there is no such device
-        raise ValueError(
-            f"device is {str(device)!r}, which cannot be had here: {str(error).splitlines()[0]}"
-        ) from error
-
-
 @contextmanager
 def untouched_randomness(*generators: Any) -> Iterator[None]:
     """Every global stream of random numbers, and those of `generators` that are such, are afterwards as before."""
@@ -217,8 +265,10 @@ def untouched_randomness(*generators: Any) -> Iterator[None]:
         devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
         stack.enter_context(torch.random.fork_rng(devices=devices))
         for generator in generators:
-            if isinstance(generator, torch.Generator):
+            if hasattr(generator, "get_state"):  # torch's, and the older kind of numpy's
                 stack.callback(generator.set_state, generator.get_state())
+            elif isinstance(generator, np.random.Generator):
+                stack.callback(setattr, generator.bit_generator, "state", generator.bit_generator.state)
         yield
 
 

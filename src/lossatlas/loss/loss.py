@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from lossatlas import hardware
-from lossatlas.loss.batch_norm import BatchStatistics, Buffers
+from lossatlas.loss.batch_norm import Buffers
 from lossatlas.loss.batches import Batch
-from lossatlas.loss.construction import Components, assemble, chunk_budget
-from lossatlas.loss.criteria import Criterion, Forward, Reduction, WeighBy, has_class_weights
+from lossatlas.loss.construction import Components, assemble, chunk_budget, converted, describe_components
+from lossatlas.loss.criteria import Criterion, Forward, Reduction, WeighBy
 from lossatlas.loss.evaluation import Points, PointwiseSums, made_points
-from lossatlas.loss.functional_module import FunctionalModule, Point
+from lossatlas.loss.functional_module import Point
+from lossatlas.loss.second_derivatives import explained
 from lossatlas.loss.shares import Share
-from lossatlas.loss.subsample import hardness, strata
-from lossatlas.loss.validation import PassCost, check_recording, dry_run, warn_of_numbers
+from lossatlas.loss.subsample import sampled, strata
+from lossatlas.loss.validation import check_recording, warn_of_numbers
+from lossatlas.parameters.coverage import Coverage
 
-__all__ = ["Batch", "Loss", "Points", "accuracy"]
-
-
-def accuracy(output: Tensor, target: Tensor) -> Tensor:
-    """Fraction of targets that are the class with the largest logit, a scalar: `output` `(..., classes)`, `target`
-    `(...)`.
-
-    Targets of −100, which torch's losses leave out, do not count.
-    """
-    counted = target != -100
-    return ((output.argmax(-1) == target) & counted).sum().to(output.dtype) / counted.sum()
+__all__ = ["Batch", "Loss", "Points"]
 
 
 class Loss:
@@ -67,11 +60,14 @@ class Loss:
         include_frozen: bool = False,
         weight_decay: float = 0.0,
         penalty: Callable[[Tensor], Tensor] | None = None,
-        buffers: Buffers = "stored",
+        buffers: Buffers | None = None,
         between: Sequence[nn.Module | Mapping[str, Tensor]] | None = None,
         batch_size: int | None = None,
+        max_batches: int | None = None,
         reduction: Reduction | None = None,
         weigh_by: WeighBy | None = None,
+        count: Callable[[Batch], int] | None = None,
+        train_mode_modules: str | Sequence[str] = (),
         device: torch.device | str | None = None,
         memory: int | None = None,
     ) -> Self:
@@ -83,7 +79,8 @@ class Loss:
                 another iterable of batches. Read once and kept: a shuffled or augmented loader is what it was then.
             criterion: `criterion(output, target)` -> a scalar per batch. None: the module computes its own loss, as
                 `.loss`, `["loss"]` or its output.
-            metrics: more such functions that give a batch mean, by name, from the same forward pass.
+            metrics: more such functions that give a batch mean, by name, from the same forward pass; or instances of
+                `torchmetrics.Metric`, which are accumulated over all batches (points are then evaluated one by one).
             forward: `forward(module, batch)` -> `(output, target)`: how a batch enters the module. As it is, a batch
                 is `(inputs, targets)`, or a mapping with "labels" that the module takes by name.
             params: which parameters θ holds, as patterns of names ("encoder.*"); the others stay as they are.
@@ -93,17 +90,22 @@ class Loss:
                 calls, gradient and curvature are those of the objective.
             buffers: statistics of batch norms: "stored" in the module; "interpolated" between models along with their
                 weights; of each "batch", which must then be as in training; or "re-estimated" from the data at every
-                point (one more pass). Derivatives hold interpolated and re-estimated ones fixed.
+                point (one more pass). Derivatives hold interpolated and re-estimated ones fixed. None: "stored", and
+                where a probe would say of another model what is true with its own statistics only, it asks.
             between: for "interpolated", two models or more, or their state dicts: each has its own statistics at its
                 own weights, and between them they are linear in θ; see `batch_norm.InterpolatedStatistics`.
             batch_size: larger batches are cut, for less memory. On a CPU they are anyway, to pieces that stay in its
                 cache, where that leaves the loss and the metrics as they are.
-            reduction: "mean" or "sum" over a batch; read from the criterion where it says, and else found by giving it
-                the same batch twice.
+            max_batches: how many batches are read at most, which a warning says where there are more. Without it
+                data that do not say their length end with an error after 4,096 batches or 2 GiB.
+            reduction: "mean" or "sum" over a batch; by itself found like `weigh_by`.
             weigh_by: what batch means are weighted by: "examples"; "tokens", targets that are not `ignore_index` (or
-                -100), weighted by class where the criterion does; or a function of the batch. By itself, "tokens"
-                where the criterion has an ignore_index or a module with its own loss has labels of two dimensions;
-                where `forward` gives the targets, that takes a pass over the data.
+                -100), weighted by class where the criterion does; or a function of the batch. By itself what a batch
+                and its pieces agree with (`counting.find_counts`): examples, tokens, masks, lengths or weights in it.
+            count: how many examples a batch has, from 1 up, where its tensors do not say it: graphs, sequences with the
+                time first. By itself the rows of its tensors, or where these differ, of its target.
+            train_mode_modules: patterns of names of modules that stay in train mode, where eval mode is another
+                function (adapters that merge, layers that cache); dropout in them must be 0.
             device: where to compute; as it is, where the module is. Data follow, batch by batch when they are large.
             memory: bytes that the largest activation, and the points, of one chunk of points may take.
 
@@ -119,30 +121,28 @@ class Loss:
             assemble(
                 module, data, criterion, metrics=metrics, forward=forward, params=params,
                 include_frozen=include_frozen, weight_decay=weight_decay, penalty=penalty, buffers=buffers,
-                between=between, batch_size=batch_size, reduction=reduction, weigh_by=weigh_by, device=device,
+                between=between, batch_size=batch_size, max_batches=max_batches, reduction=reduction,
+                weigh_by=weigh_by, count=count, train_mode_modules=train_mode_modules, device=device,
                 memory=memory,
             )
         )  # fmt: skip
         warn_of_numbers(loss.layout, loss.theta, loss._components.functional.coarsest)
         return loss
 
+    def __repr__(self) -> str:
+        return f"Loss({describe_components(self._components)})"
+
     def to(self, dtype: torch.dtype) -> Self:
         """The same loss with parameters, buffers and floating-point data in `dtype`.
 
         Args:
-            dtype: a floating-point type, such as `torch.float64`.
+            dtype: a floating-point type, such as `torch.float64`. Tensors that `forward` makes without saying of what
+                type have it too.
+
+        Raises:
+            ValueError: something in the module or the criterion has a precision of its own.
         """
-        old, statistics = self._components.functional, self._components.statistics
-        functional = FunctionalModule(copy.deepcopy(old.module).to(dtype), self.layout, old.forward)
-        functional.traits = old.traits
-        return type(self)(
-            replace(
-                self._components, functional=functional,
-                statistics=BatchStatistics(functional, statistics.source, statistics.between),
-                data=self._components.data.to(dtype),
-                measure=self._components.measure.to(self.theta.device, dtype), cost=None,
-            )
-        )  # fmt: skip
+        return type(self)(converted(self._components, dtype))
 
     def watched(self, callback: Callable[[int], Any]) -> Self:
         """The same loss, which calls `callback(count)` in `evaluate`, when each chunk of `count` points is done.
@@ -168,7 +168,8 @@ class Loss:
         """An estimate of the loss from so many of its examples, a fixed sample: a function of θ like the loss itself.
 
         A quarter are the hardest ones at a point, the others are drawn from the rest (`subsample.strata`). Costs a pass
-        over the data. None where examples cannot be told apart, weigh unequally, or share statistics of their batch.
+        over the data and two over the sample. None where examples cannot be told apart, weigh unequally, or see each
+        other: statistics of a batch, attention over it, the neighbours in a dense adjacency, a contrastive criterion.
 
         Args:
             examples: how many, from 1 up to all.
@@ -180,31 +181,19 @@ class Loss:
         """
         if not 0 < examples <= self.examples:
             raise ValueError(f"wanted a subset of {examples} examples: there are {self.examples}")
-        functional, statistics = self._components.functional, self._components.statistics
-        data, measure, averaging = self._components.data, self._components.measure, self._components.averaging
-        if (
-            not averaging.counts(data.rows)
-            or (averaging.weighted_by != "sum" and has_class_weights(measure.criterion))
-            or statistics.couple_examples
-            or not data.stackable
-        ):
-            return None
-        with functional.at(at.to(self.theta)), functional.with_buffers(statistics.at(at, data)):
-            losses = hardness(functional, data, measure.criterion)
-        drawn = strata(losses, self.examples, examples, generator)
-        sample = data.taking([stratum.rows for stratum in drawn])
-        return type(self)(
-            replace(
-                self._components, data=sample,
-                averaging=averaging.of_samples(sample.rows, [stratum.population for stratum in drawn]),
-                cost=self._cost.times(max(sample.rows) / max(data.rows)),
-            )
-        )  # fmt: skip
+        draw = partial(strata, count=examples, generator=generator)
+        components = sampled(self._components, at.to(self.theta), draw)
+        return None if components is None else type(self)(components)
 
     @property
     def module(self) -> nn.Module:
         """The loss's own copy of the module."""
         return self._components.functional.module
+
+    @property
+    def coverage(self) -> Coverage:
+        """How much of the module θ holds, and what it leaves out."""
+        return Coverage.of(self.module, self.layout)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -288,6 +277,20 @@ class Loss:
         for output, share, _ in self._batch_outputs(theta):
             yield output, share
 
+    @contextmanager
+    def holding(self, theta: Tensor) -> Iterator[None]:
+        """While it lasts, the loss's copy of the module holds `theta` `(P,)`.
+
+        What computes a part of its forward again in the backward pass, such as activation checkpointing, then does so
+        at θ: gradients of `batch_losses` and `batch_outputs` are to be taken inside. `gradient` and the operators do.
+
+        Raises:
+            ValueError: inside, torch has no derivative of an operation; the layer and the remedy are named.
+        """
+        functional, data = self._components.functional, self._components.data
+        with functional.at(theta.detach().to(self.theta)), functional.differentiable(), explained(functional, data):
+            yield
+
     @torch.enable_grad()
     def gradient(self, theta: Tensor) -> Tensor:
         """∇L(θ) at `theta` `(P,)`, in the loss's own precision; interpolated and re-estimated statistics are held
@@ -299,29 +302,25 @@ class Loss:
         self.layout.check(theta, single=True)
         leaf = theta.detach().to(self.theta).requires_grad_()
         total = torch.zeros_like(leaf)
-        for share in self.batch_losses(leaf):
-            if share.requires_grad:  # not so where the loss does not depend on θ
-                total += torch.autograd.grad(share, leaf)[0]
+        with self.holding(leaf):
+            for share in self.batch_losses(leaf):
+                if share.requires_grad:  # not so where the loss does not depend on θ
+                    total += torch.autograd.grad(share, leaf)[0]
         return total
 
     @property
     def chunk(self) -> int:
         """Points evaluated at once, from the largest activation of one point."""
-        return max(1, self._budget // max(self._cost.bytes, 4 * self.layout.size))
+        return max(1, self._budget // max(self._components.cost.bytes, 4 * self.layout.size))
 
     @property
     def operations(self) -> float:
         """Floating-point operations of one evaluation, those of matrix products and convolutions."""
-        return self._cost.operations * self.examples / max(self._components.data.rows)
+        return self._components.cost.operations * self.examples / max(self._components.data.rows)
 
     @property
     def _budget(self) -> int:
         return chunk_budget(self._components.memory, self.theta.device)
-
-    @cached_property
-    def _cost(self) -> PassCost:
-        parts = self._components
-        return parts.cost or dry_run(parts.functional, parts.data.largest(), parts.measure)
 
     def _batch_outputs(self, theta: Point) -> Iterator[tuple[Any, Share, int]]:
         check_recording()

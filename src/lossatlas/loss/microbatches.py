@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from lossatlas import hardware
+from lossatlas.loss.averaging import Averaging, Count
 from lossatlas.loss.batch_norm import BatchStatistics
-from lossatlas.loss.batches import Batch, Batches, cut, has_rows
-from lossatlas.loss.criteria import Averaging, Measure, WeighBy
+from lossatlas.loss.batches import Batch, Batches, cut, has_rows, rows_of, take_rows, tensors_of
+from lossatlas.loss.criteria import Measure
+from lossatlas.loss.first_pass import PassCost
 from lossatlas.loss.functional_module import FunctionalModule
-from lossatlas.loss.validation import PassCost
+
+# Of the points at which it is tried, relative to the size of the weights. At a minimum, or with the last layer at zero,
+# all examples can be alike; far away every example can have the same class.
+DISTANCES = (0.0, 0.3, 1.0)
 
 
 def microbatches(
@@ -20,15 +28,13 @@ def microbatches(
     data: Batches,
     cost: PassCost,
     measure: Measure,
-    weigh_by: WeighBy | None,
-    summed: bool,
+    counts: Sequence[Count],
 ) -> list[Batch]:
     """The batches, cut where that leaves the loss and the metrics as they are, up to the rounding of their sums.
 
     It does not where examples see each other (statistics of a batch, a contrastive criterion), for a metric that is no
     mean (the largest error, F1, the root of a mean) or where batches weigh by a function of their own. Whether it does
-    is tried on a microbatch and a half of the largest batch, at the module's weights and at others: at a minimum, or
-    with the last layer at zero, all examples can be alike.
+    is tried on a microbatch and a half of the largest batch, at the module's weights and at others.
 
     Args:
         functional: the loss's own copy of the module.
@@ -37,8 +43,7 @@ def microbatches(
         data: the same where they are computed on.
         cost: of the largest one.
         measure: the criterion and the metrics.
-        weigh_by: what the caller says that batches are weighted by.
-        summed: whether the criterion adds up over a batch.
+        counts: what a batch counts, for the loss and every metric.
     """
     rows = max(data.rows)
     weights = functional.layout.size * functional.coarsest.itemsize  # bytes: every microbatch reads all of them
@@ -47,32 +52,57 @@ def microbatches(
     half = torch.finfo(functional.coarsest).bits < 32
     if size >= rows or half or not hardware.microbatches_pay(data.device):
         return batches
-    if statistics.couple_examples or callable(weigh_by):
+    if statistics.couple_examples or measure.accumulates or any(count.name == "weigh_by" for count in counts):
         return batches
     if not all(map(has_rows, batches, data.rows)):
         return batches
-    part, theta = cut(data.largest(), size + size // 2)[0], functional.layout.theta_of(functional.module)
-    noise = torch.randn(len(theta), generator=torch.Generator().manual_seed(0)).to(theta)
-    moved = theta + theta.square().mean().sqrt().clamp_min(0.1) * noise
-    for point in (theta, moved):
-        with functional.at(point):
-            if not _values_agree(functional, part, size, measure, weigh_by, summed=summed):
+    largest = data.largest()
+    part = take_rows(largest, telling_rows(largest, rows, size + size // 2), rows)
+    for distance in DISTANCES:
+        with functional.at(functional.elsewhere(distance)):
+            if not _values_agree(functional, part, size, measure, counts):
                 return batches
     return [microbatch for batch in batches for microbatch in cut(batch, size)]
 
 
+def telling_rows(batch: Batch, rows: int, wanted: int) -> Tensor:
+    """Which of a batch's `rows`, in order, may show that its examples cannot be cut apart: `(wanted,)` or fewer.
+
+    A third are its first, a third its last, since batches may be sorted, by class or by length; one has each label that
+    there is, one each of 0 and NaN among other numbers; the others are drawn at random.
+
+    Args:
+        batch: with labels, masks or weights `(rows,)` among its tensors, if any.
+        rows: of every tensor in it.
+        wanted: how many; from 3 up.
+    """
+    third = wanted // 3
+    chosen = torch.zeros(rows, dtype=torch.bool)
+    chosen[:third] = chosen[rows - third :] = True
+    for labels in tensors_of(batch):
+        if labels.ndim == 1 and not labels.is_complex():
+            kinds = 2 * labels.isnan() + (labels == 0) if labels.is_floating_point() else labels
+            _, inverse = kinds.cpu().unique(return_inverse=True)
+            first = torch.full((int(inverse.max()) + 1,), rows).scatter_reduce(0, inverse, torch.arange(rows), "amin")
+            chosen[first[: wanted - 2 * third]] = True
+    rest = (~chosen).nonzero()[:, 0]
+    drawn = torch.randperm(len(rest), generator=torch.Generator().manual_seed(0))[: max(0, wanted - int(chosen.sum()))]
+    chosen[rest[drawn]] = True
+    return chosen.nonzero()[:, 0]
+
+
 @torch.no_grad()
 def _values_agree(
-    functional: FunctionalModule, batch: Batch, size: int, measure: Measure, weigh_by: WeighBy | None, *, summed: bool
+    functional: FunctionalModule, batch: Batch, size: int, measure: Measure, counts: Sequence[Count]
 ) -> bool:
     """Whether microbatches have the values of the whole, with the weights that the module's copy holds."""
     try:
         parts = cut(batch, size)
         outputs = [functional.call(part) for part in parts]
         values = torch.stack([measure(output, target) for output, target in outputs])
-        averaging = Averaging.of(parts, [target for _, target in outputs], measure, weigh_by, summed)
+        averaging = Averaging.of(counts, parts, [target for _, target in outputs], [*map(rows_of, parts)])
         whole = measure(*functional.call(batch))
     except Exception:  # whatever a module or criterion that wants its batches as they are raises
         return False
-    joined = (values.cpu() * averaging.weights).sum(0) / averaging.divisors
-    return torch.allclose(joined, whole.cpu(), rtol=30 * torch.finfo(functional.coarsest).eps, atol=0)
+    together = (values.cpu() * averaging.weights).sum(0) / averaging.divisors
+    return torch.allclose(together, whole.cpu(), rtol=30 * torch.finfo(functional.coarsest).eps, atol=0)

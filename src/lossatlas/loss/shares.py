@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch.func import vmap
 
 from lossatlas.loss.batches import describe
 from lossatlas.loss.criteria import Criterion, name_of, target_weights
+from lossatlas.loss.differentiable_operations import DifferentiableOperations
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,10 @@ class Share:
     summed: bool
 
     def __call__(self, output: Any) -> Tensor:
-        """The share at this `output`, a scalar."""
-        return torch.as_tensor(self.criterion(output, self.target)) * self.factor
+        """The share at this `output`, a scalar that can be differentiated twice."""
+        with DifferentiableOperations():
+            value = self.criterion(output, self.target)
+        return torch.as_tensor(value) * self.factor
 
     def of_examples(self, output: Any) -> tuple[Tensor, Tensor]:
         """The losses ℓ `(m,)` at this `output` of the examples whose target counts, and the weights w `(n,)` of all.
@@ -71,23 +75,25 @@ class Share:
         return losses, weights.to(losses)
 
     def _alone(self, output: Tensor, target: Tensor) -> Tensor:
-        """The criterion of every example alone, in a loop where it cannot be vectorised."""
-        with suppress(Exception):  # whatever a criterion of the user's raises inside vmap
-            return single_losses(self.criterion, output, target)
+        """The criterion of every example alone; ValueError where it does not take one."""
         try:
-            return torch.stack([self.criterion(output[i : i + 1], target[i : i + 1]) for i in range(len(output))])
-        except Exception as error:
+            return single_losses(self.criterion, output, target)
+        except Exception as error:  # whatever a criterion of the user's raises
             raise ValueError(
                 f"{name_of(self.criterion)} does not take one example alone: wanted a criterion that does ({error})"
             ) from error
 
 
 def single_losses(criterion: Criterion, output: Tensor, target: Tensor) -> Tensor:
-    """The criterion of every example alone, `(n,)`.
+    """The criterion of every example alone, `(n,)`, in a loop where `vmap` cannot take it.
 
     Args:
         criterion: of (output, target); what it raises on one example comes through.
         output: `(n, ...)`.
         target: `(n, ...)`.
     """
-    return vmap(lambda one, other: criterion(one[None], other[None]))(output, target)
+    with suppress(Exception), warnings.catch_warnings():  # whatever a criterion of the user's raises inside vmap
+        # Operations without a rule of their own run in a slow loop inside vmap: ours is as fast, and says nothing.
+        warnings.filterwarnings("error", message="There is a performance drop")
+        return vmap(lambda one, other: criterion(one[None], other[None]))(output, target)
+    return torch.stack([criterion(output[i : i + 1], target[i : i + 1]) for i in range(len(output))])

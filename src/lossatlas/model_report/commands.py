@@ -12,6 +12,8 @@ from rich.console import Console
 
 from lossatlas.check import describe, run_checks
 from lossatlas.errors import FAILED, FINISHED
+from lossatlas.model_report.problem import load_problem
+from lossatlas.model_report.problem_checks import CHECKS, check_problem
 from lossatlas.model_report.settings import OF_ONE_MODEL, Name, ProbeSettings, Shared, default_settings
 
 DEFAULTS, EACH = Shared(), default_settings()
@@ -51,17 +53,31 @@ class Probe:
 
 @dataclass(frozen=True)
 class Check:
-    """Check that this installation computes correctly: every line is a number that is known, and passes or fails."""
+    """Check that this installation computes correctly, or with a problem that its numbers are right: every line is a
+    number with its limit, and passes or fails.
+    """
 
-    device: str = "cpu"
-    """Where to compute."""
+    problem: Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="(default: none)")] = None
+    """A model of your own, as for probe: module:object or path/to/file.py:object."""
+    device: Device = None
+    """Where to compute, such as cuda."""
     dtype: Literal["float32", "float64"] = "float64"
-    """Of the models that are checked."""
+    """Of the models that are checked; a problem has its own."""
 
     def __call__(self, console: Console) -> int:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: console.print(f"note: {message}", highlight=False, markup=False)
+            return self._check(console)
+
+    def _check(self, console: Console) -> int:
+        if self.problem is None:
+            checks, width = run_checks(self.device or "cpu", self.dtype), None
+        else:
+            checks = check_problem(load_problem(self.problem), self.device)
+            width = max(len(what) for what, _ in CHECKS.values())
         failed = total = 0
-        for check in run_checks(self.device, self.dtype):
-            console.print(describe(check), highlight=False, markup=False)
+        for check in checks:
+            console.print(describe(check, width), highlight=False, markup=False)
             failed += not check.passed
             total += 1
         console.print(f"{total - failed} of {total} passed", highlight=False)

@@ -35,12 +35,18 @@ OF_THE_LOSS = {
     "loss": "Loss",
     "contour": "Loss as contours",
     "surface": "Loss as a surface",
-    "hist": "Increase of the loss",
+    "hist": "Change of the loss",
+    "radius": "Change of the loss by the size of the steps",
 }  # by the kind of figure, the last word of its file's name
 
 FROZEN_STATISTICS = (
-    "Every point has the batch statistics of this model, which far from it are not those of the weights there. To have "
-    "them estimated anew at every point, give the problem "
+    "Every point has the batch statistics of this model, which far from it are not those of the weights there: losses "
+    "of checkpoints are not those that they had with their own. To have them estimated anew at every point, give the "
+    "problem "
+)
+OWN_STATISTICS = (
+    "Buffers that training writes, such as batch statistics, go along with the weights: every model has its own, and "
+    "between models they are linear."
 )
 
 
@@ -62,11 +68,12 @@ def build_document(folder: Folder, plan: Plan, results: Mapping[str, xr.Dataset]
     sections = [
         Section("glance", "At a glance", (Items(glance),)) if glance else None,
         Section("model", "The model and its loss", _model(problem)),
-        *(_of_probe(folder, made, told, problem) for made in by_probe.values()),
+        *(_of_probe(folder, made, told, problem, results) for made in by_probe.values()),
         _rest(plan.lacking, failures(folder.root)),
         _files(folder, [one.file for one in plan.measurements if one.name in results]),
     ]
-    return Document(problem["title"], "Its loss landscape", tuple(section for section in sections if section))
+    subtitle = f"Its loss landscape over {problem['parameters']}"
+    return Document(problem["title"], subtitle, tuple(section for section in sections if section))
 
 
 def _not_finite(problem: Mapping[str, Any]) -> tuple[Text, ...]:
@@ -96,7 +103,7 @@ def _model(problem: Mapping[str, Any]) -> tuple[Block, ...]:
     shared = {name: value for name, value in problem["settings"].items() if not isinstance(value, Mapping)}
     versions = [f"{name} {value}" for name, value in problem["versions"].items()]
     return (
-        Paragraph((f"{problem['parameters']:,} parameters on {problem['device']}.",)),
+        Paragraph((f"θ holds {problem['parameters']}, on {problem['device']}.",)),
         table,
         Items(
             (
@@ -108,18 +115,27 @@ def _model(problem: Mapping[str, Any]) -> tuple[Block, ...]:
     )
 
 
-def _of_probe(folder: Folder, made: list[Measurement], told: Mapping[str, Told], problem: Mapping[str, Any]) -> Section:
+def _of_probe(
+    folder: Folder,
+    made: list[Measurement],
+    told: Mapping[str, Told],
+    problem: Mapping[str, Any],
+    results: Mapping[str, xr.Dataset],
+) -> Section:
     probe = made[0].probe
     blocks: list[Block] = [Paragraph((f"{probe.meaning} {probe.misleads}",))]
     far = probe.of != "model"  # it leaves the surroundings of the model
-    if far and problem["batch_norms"] and problem["attributes"]["buffers"] == "stored":
+    buffers = results[made[0].name].attrs.get("buffers")
+    if buffers == "interpolated" != problem["attributes"]["buffers"]:
+        blocks.append(Paragraph((OWN_STATISTICS,)))
+    elif far and problem["batch_norms"] and buffers == "stored":
         blocks.append(Paragraph((FROZEN_STATISTICS, Code('options={"buffers": "re-estimated"}'), ".")))
     for measurement in made:
         blocks += _blocks(told[measurement.name], measurement.name)
         files = sorted(folder.figures(measurement.name).glob("*.png"), key=_order)
         figures = tuple(
             Figure(
-                f"{measurement.name}-{file.stem}", (_caption(measurement, file.stem),),
+                f"{measurement.name}-{file.stem}", (_caption(measurement, file.stem, told[measurement.name].note),),
                 file.relative_to(folder.root).as_posix(), measurement.name,
             )
             for file in files
@@ -153,11 +169,11 @@ def _order(file: Path) -> tuple[bool, str]:
     return file.stem.split("_")[-1] not in OF_THE_LOSS, file.stem
 
 
-def _caption(measurement: Measurement, stem: str) -> str:
+def _caption(measurement: Measurement, stem: str, note: str) -> str:
     kind = stem.split("_")[-1]
     words = OF_THE_LOSS.get(kind, kind.capitalize())
     what = f"path to {measurement.other}" if measurement.other else measurement.name
-    return f"{words}: {what.replace('_', ' ')}."
+    return f"{words}: {what.replace('_', ' ')}. {note}".strip()
 
 
 def _rest(lacking: Mapping[str, str], failed: Mapping[str, str]) -> Section | None:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lossatlas.errors import InputError
@@ -58,10 +59,17 @@ def _identity(title: str, subject: Subject, settings: Mapping[str, Any]) -> dict
     points = {"weights": subject.theta, **subject.others}
     if subject.trajectory is not None:
         points["checkpoints"] = subject.trajectory
+    for name, state in subject.states.items():
+        buffers = [
+            state[one].flatten().double()
+            for one, buffer in subject.loss.module.named_buffers()
+            if buffer.is_floating_point() and one in state
+        ]
+        points |= {f"buffers of {name}": torch.cat(buffers)} if buffers else {}
     return {
         "title": title,
         "versions": {package: version(package) for package in ("lossatlas", "torch", "numpy")},
-        "parameters": subject.loss.layout.size,
+        "parameters": str(subject.loss.coverage),
         "settings": settings,
         "device": subject.theta.device.type,
         "attributes": subject.loss.attrs,

@@ -7,6 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.errors import InputError
-from lossatlas.loss.criteria import Criterion
+from lossatlas.loss.criteria import Criterion, name_of
 from lossatlas.loss.loss import Loss
-from lossatlas.training.checkpoints import Weights, checkpoint_files, theta_of
+from lossatlas.training.weight_files import weight_files
+from lossatlas.training.weights import Weights, state_of, theta_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Problem:
     """What `lossatlas probe` measures.
 
@@ -30,9 +32,10 @@ class Problem:
         criterion: as `Loss.of` takes it; None where the module computes its own loss.
         test_data: other data, measured beside the training data.
         metrics: more functions of (output, target), by name, such as `{"accuracy": lossatlas.accuracy}`.
-        checkpoints: the path of training, in order: a folder that `Recorder` wrote, or a sequence of weights. Each is a
-            state dict, a flat θ, a module, or the file of a state dict (.safetensors, .pt, .pth). The module's own
-            weights are the last point, and are added where the path does not end there.
+        checkpoints: the path of training, in order: a folder that `Recorder` wrote or of files with numbers in their
+            names, or a sequence of weights. Each is a state dict, a flat θ, a module, or a file (.safetensors, .pt,
+            .pth, .ckpt) of a state dict or of a checkpoint that holds one. The module's own weights are the last point,
+            and are added where the path does not end there.
         solutions: other trained weights of the same architecture by name, for the paths and the plane between them.
         options: further keywords of `Loss.of`: forward, params, weight_decay, buffers, batch_size, reduction, ...
         name: the title of the report; the module's class where it is not given.
@@ -55,6 +58,18 @@ class Problem:
             raise InputError(
                 f"the problem's solutions are a {type(self.solutions).__name__}: wanted a mapping, weights by name"
             )
+
+    def __repr__(self) -> str:
+        beside = {
+            "test data": self.test_data is not None,
+            f"metrics {', '.join(self.metrics)}": bool(self.metrics),
+            "checkpoints": self.checkpoints is not None,
+            f"solutions {', '.join(self.solutions)}": bool(self.solutions),
+            f"options {', '.join(self.options)}": bool(self.options),
+        }
+        criterion = "the module's own loss" if self.criterion is None else f"criterion {name_of(self.criterion)}"
+        words = [self.title, type(self.module).__name__, criterion, *(what for what, there in beside.items() if there)]
+        return f"Problem({', '.join(dict.fromkeys(words))})"
 
     @property
     def title(self) -> str:
@@ -79,20 +94,60 @@ class Problem:
         """
         if self.checkpoints is None:
             return None
-        sources = self.checkpoints
-        if isinstance(sources, (str, Path)):
-            folder = Path(sources)
-            sources = list(checkpoint_files(folder).values()) or sorted(folder.glob("*.safetensors"))
-            if not sources:
-                raise InputError(f"checkpoints: {folder} holds no .safetensors files")
+        sources = self._sources
         points = [theta_of(source, loss, f"checkpoint {number}") for number, source in enumerate(sources)]
         if not points or not torch.equal(points[-1], loss.theta):
             points.append(loss.theta)
         return torch.stack(points)
 
+    def states(self, loss: Loss) -> dict[str, dict[str, Tensor]]:
+        """State dicts of the other solutions by name, where the module of `loss` has buffers and they have theirs.
+
+        Raises InputError where one has other parameters that are not in θ: its losses would not be its own.
+        """
+        own, fixed = loss.module.state_dict(), _beside(loss)
+        if not fixed and not _has_buffers(loss):
+            return {}
+        found = {name: state_of(source, loss, f"solution {name!r}") for name, source in self.solutions.items()}
+        for name, state in found.items():
+            unequal = [one for one in fixed if state and not torch.equal(state[one].to(own[one]), own[one])]
+            if unequal:
+                raise InputError(
+                    f"solution {name!r} differs from the model in {', '.join(unequal[:3])}, which θ does not hold: "
+                    'wanted solutions that differ in θ and buffers alone; options={"include_frozen": True} or '
+                    '{"params": ...} say what θ holds'
+                )
+        return {name: state for name, state in found.items() if state is not None}
+
+    def initial(self, loss: Loss) -> dict[str, Tensor] | None:
+        """The state dict of the first checkpoint, with buffers like the module of `loss`; None where it has none."""
+        sources = self._sources if _has_buffers(loss) else ()
+        return state_of(sources[0], loss, "checkpoint 0") if sources else None
+
     def others(self, loss: Loss) -> dict[str, Tensor]:
         """θ `(P,)` of every other solution by name. `loss` says what θ is."""
         return {name: theta_of(source, loss, f"solution {name!r}") for name, source in self.solutions.items()}
+
+    @cached_property
+    def _sources(self) -> Sequence[Weights]:
+        """Of the checkpoints, in order."""
+        if not isinstance(self.checkpoints, (str, Path)):
+            return list(self.checkpoints or ())
+        files = weight_files(self.checkpoints)
+        if not files:
+            raise InputError(
+                f"checkpoints: {self.checkpoints} holds no files of weights (.safetensors, .pt, .pth, .ckpt)"
+            )
+        return files
+
+
+def _beside(loss: Loss) -> list[str]:
+    """Names of the parameters that θ does not hold."""
+    return [name for name, _ in loss.module.named_parameters() if name not in loss.layout.slices]
+
+
+def _has_buffers(loss: Loss) -> bool:
+    return any(buffer.is_floating_point() for buffer in loss.module.buffers())
 
 
 # From the command line -----------------------------------------------------------------------------------------

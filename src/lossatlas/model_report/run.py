@@ -53,11 +53,14 @@ def probe(
     problem, evaluated = load_problem(address), EvaluatedPoints()
     losses = {split: loss.watched(evaluated) for split, loss in problem.losses(device=device).items()}
     first = next(iter(losses.values()))
-    subject = Subject(losses, first.theta, problem.trajectory(first), problem.others(first), precision=shared.precision)
+    subject = Subject(
+        losses, first.theta, problem.trajectory(first), problem.others(first), problem.states(first),
+        problem.initial(first), precision=shared.precision,
+    )  # fmt: skip
     folder, settings = Folder(out), settings_by_probe(shared, own)
     folder.claim(problem.title, subject, _said(shared, own))
     console.print(
-        f"{problem.title}: {first.layout.size:,} parameters, "
+        f"{problem.title}: {first.coverage}, "
         + ", ".join(f"{loss.examples:,} {split} examples, loss {loss_text(float(loss(loss.theta)))}"
                     for split, loss in losses.items()),
         highlight=False,

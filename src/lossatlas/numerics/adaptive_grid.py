@@ -13,7 +13,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from lossatlas.numerics.grid_interpolant import GridInterpolant, midpoint_deviations
+from lossatlas.numerics.grid_errors import Trial, node_errors, summed_error
+from lossatlas.numerics.grid_interpolant import GridInterpolant
 from lossatlas.numerics.grid_samples import Baseline, Evaluate, Grid, GridSamples
 
 
@@ -57,15 +58,6 @@ BASELINE_PAYS_FROM = {
     2: SMALL_SURFACE,
 }
 
-# Of a node's deviation from the mean of its neighbors, that is added to the disagreement of the splines: beside a kink
-# both can be off by so much in the same way. With less, errors on kinks are understated; with more, stated errors of
-# smooth functions grow (docs/design/surfaces.md).
-KINK_WEIGHT = 0.5
-
-# Of the sum of the measured errors, that is stated. 1 holds for 19 of 20 surfaces of small trained networks, 1.5 for as
-# many sums of waves and ridges (docs/design/surfaces.md). With less, the stated error holds less often.
-SAFETY_FACTOR = 1.5
-
 # Tolerances that the parts of an error may add up to: twice is stated then, and what a baseline adds. With less, more
 # nodes are measured; with more, larger errors are stated (docs/design/surfaces.md).
 ACCEPTED_ERROR = 4 / 3
@@ -82,16 +74,13 @@ NOT_FINITE = "a value is not finite"
 class FilledGrid:
     """Values at all nodes of a grid, of which some were measured.
 
-    `error` is, for each quantity, the largest deviation to expect at a node that was not measured: 1.5 times the sum of
-    the largest at fresh random nodes, the largest at the nodes that looked most doubtful, each predicted before it was
-    measured, and what is left at the others: the disagreement of two splines and, of smooth quantities, half the
-    deviation from the mean of the neighbors, the largest sum of both. Above a baseline that one's error is added. It is
-    0 on a grid that was measured as a whole, and `reason` says then why it was.
+    `error` is the largest deviation to expect at each node (`grid_errors.node_errors`), 0 where it was measured. It is
+    0 everywhere on a grid that was measured as a whole, and `reason` says then why it was.
     """
 
     values: np.ndarray  # (v, *shape)
     measured: np.ndarray  # (*shape) of bool
-    error: np.ndarray  # (v,)
+    error: np.ndarray  # (v, *shape)
     reason: str
     rough_nodes: int = 0  # of the rough function, where there was one
 
@@ -103,7 +92,7 @@ class FilledGrid:
             values: `(v, *shape)`.
             reason: why, in words.
         """
-        return cls(values, np.ones(values.shape[1:], bool), np.zeros(len(values)), reason)
+        return cls(values, np.ones(values.shape[1:], bool), np.zeros(values.shape), reason)
 
 
 def fill(
@@ -143,7 +132,7 @@ def fill(
         evaluate=rough,
         values=below.values.reshape(len(below.values), -1).T,
         measured=below.measured.reshape(-1),
-        error=below.error,
+        error=below.error.reshape(len(below.error), -1).T,
         evaluated=int(below.measured.sum()),
     )
     usable = baseline if np.isfinite(baseline.values).all() else None
@@ -187,12 +176,11 @@ def decide_filling(
 
 
 @dataclass(frozen=True)
-class _Estimate:
-    """Values at all nodes, and the error to expect before the safety factor."""
+class _Round:
+    """One that held the tolerance."""
 
-    values: np.ndarray  # (N, v)
-    error: np.ndarray  # (v,)
-    relative: float  # the largest of the smooth quantities, relative to its range
+    trials: tuple[Trial, ...]
+    error: float  # to expect, the largest of the smooth quantities, relative to its range
 
 
 def _fill(samples: GridSamples, tol: float) -> FilledGrid:
@@ -202,23 +190,23 @@ def _fill(samples: GridSamples, tol: float) -> FilledGrid:
     counts = without_baseline if samples.baseline is None else ABOVE_BASELINE[without_baseline]
     samples.measure(grid.coarse_rows(counts.start))
     samples.extend_baseline()
-    estimate, passed_rounds, reason = None, 0, TOO_FEW_NODES
+    last, passed_rounds, reason = None, 0, TOO_FEW_NODES
     while True:
         if samples.baseline is None and counts is not without_baseline:  # it was given up: start anew
             counts = without_baseline
             rows = grid.coarse_rows(counts.start)
             samples.measure(rows[~samples.measured[rows]])
-            estimate, passed_rounds, reason = None, 0, TOO_FEW_NODES
+            last, passed_rounds, reason = None, 0, TOO_FEW_NODES
         decision = decide_filling(
-            finite=samples.finite, passed_rounds=passed_rounds, error=estimate.relative if estimate else math.inf,
+            finite=samples.finite, passed_rounds=passed_rounds, error=last.error if last else math.inf,
             tol=tol, measured=len(samples), round_nodes=counts.round, size=len(grid),
         )  # fmt: skip
         if decision is FillingDecision.MEASURE_ALL:
             return _measured_whole(samples, reason if samples.finite else NOT_FINITE)
-        if decision is FillingDecision.ACCEPT and estimate is not None:  # it is not, once a round has passed
-            return _filled(samples, estimate)
-        estimate = _round(samples, interpolant, counts, rng, tol=None if passed_rounds else tol)
-        passed_rounds = 0 if estimate is None else passed_rounds + 1
+        if decision is FillingDecision.ACCEPT and last is not None:  # it is not, once a round has passed
+            return _filled(interpolant, last.trials)
+        last = _round(samples, interpolant, counts, rng, tol=None if passed_rounds else tol)
+        passed_rounds = 0 if last is None else passed_rounds + 1
         reason = f"not within {tol:g} of the range from {len(samples)} nodes"
 
 
@@ -231,53 +219,45 @@ def _node_counts(grid: Grid) -> NodeCounts:
 def _round(
     samples: GridSamples, interpolant: GridInterpolant, counts: NodeCounts, rng: np.random.Generator,
     *, tol: float | None,
-) -> _Estimate | None:  # fmt: skip
+) -> _Round | None:  # fmt: skip
     """Measure doubtful nodes, then fresh random ones, each predicted before.
 
     None where a value was not finite, the baseline was given up, or, with a `tol`, a prediction was off by more.
     """
-    baseline = samples.baseline
-
-    def failed(worst: float) -> bool:
-        return not samples.finite or samples.baseline is not baseline or (tol is not None and worst > tol)
-
-    rows = interpolant.most_doubtful(counts.doubtful)
-    doubtful, worst = _prediction_errors(samples, rows, interpolant.predict().trusted[rows])
-    if failed(worst):
-        return None
-    rows = rng.choice(np.flatnonzero(~samples.measured), counts.validation, replace=False)
-    validation, worst = _prediction_errors(samples, rows, interpolant.predict().trusted[rows])
-    if failed(worst):
-        return None
-    prediction = interpolant.predict()
-    remaining = np.abs(prediction.trusted - prediction.check)
-    remaining = remaining + KINK_WEIGHT * midpoint_deviations(samples, prediction.trusted)
-    error = validation + doubtful + remaining[~samples.measured].max(0)
+    baseline, trials = samples.baseline, []
+    for doubtful in (True, False):
+        prediction = interpolant.predict()
+        rows = (
+            interpolant.most_doubtful(counts.doubtful)
+            if doubtful
+            else rng.choice(np.flatnonzero(~samples.measured), counts.validation, replace=False)
+        )
+        worst = _worst_prediction(samples, rows, prediction.trusted[rows])
+        if not samples.finite or samples.baseline is not baseline or (tol is not None and worst > tol):
+            return None
+        trials.append(Trial(prediction, len(rows)))
+    error = summed_error(samples, interpolant.predict(), trials)
     relative = np.max((error / samples.ranges())[samples.smooth], initial=0.0)
-    return _Estimate(prediction.trusted, error, float(relative))
+    return _Round(tuple(trials), float(relative))
 
 
-def _prediction_errors(samples: GridSamples, rows: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, float]:
-    """Measure nodes; largest error of each quantity there `(v,)`, and the largest of the smooth ones in units of range.
+def _worst_prediction(samples: GridSamples, rows: np.ndarray, predicted: np.ndarray) -> float:
+    """Measure nodes; the largest error of the smooth quantities there, in units of their range.
 
     The baseline is measured last: where it shows to be negative, logarithms were nevertheless predicted.
     """
-    values = samples.measure(rows)
-    with np.errstate(invalid="ignore"):
-        error = np.abs(values - predicted).max(0)
-    relative = samples.relative_deviations(values, predicted)
+    relative = samples.relative_deviations(samples.measure(rows), predicted)
     samples.extend_baseline()
-    return error, float(np.max(relative, initial=0.0))
+    return float(np.max(relative, initial=0.0))
 
 
-def _filled(samples: GridSamples, estimate: _Estimate) -> FilledGrid:
-    values = estimate.values
+def _filled(interpolant: GridInterpolant, trials: Sequence[Trial]) -> FilledGrid:
+    samples, error = interpolant.samples, node_errors(interpolant, trials)
+    values, shape = interpolant.predict().trusted, interpolant.samples.grid.shape
     values[samples.rows] = samples.values  # in place: nothing is predicted any more
-    error = SAFETY_FACTOR * estimate.error
-    if samples.baseline is not None:
-        error = error + samples.baseline.error
-    shape = samples.grid.shape
-    return FilledGrid(values.T.reshape(-1, *shape), samples.measured.reshape(shape), error, "")
+    return FilledGrid(
+        values.T.reshape(-1, *shape), samples.measured.reshape(shape), error.T.reshape(-1, *shape), reason=""
+    )
 
 
 def _measured_whole(samples: GridSamples, reason: str) -> FilledGrid:

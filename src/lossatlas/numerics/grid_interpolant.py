@@ -13,6 +13,10 @@ from lossatlas.numerics.splines import Splines
 # With less, they crowd at one place; with more, there are fewer than asked for. Set by hand.
 NODE_DISTANCE = 1.2
 
+# Samples by the dimensions of the grid, whose leave-one-out residuals say how far a node among them may be off. With
+# fewer, an error that is stated holds less often; with more, it is less local (docs/design/surfaces.md).
+NEIGHBORS = {1: 6, 2: 8}
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -20,6 +24,7 @@ class Prediction:
 
     trusted: np.ndarray  # (N, v)
     check: np.ndarray  # (N, v), by a spline of lower order
+    count: int  # of the samples that it was made from
 
 
 class GridInterpolant:
@@ -33,32 +38,56 @@ class GridInterpolant:
         self.samples = samples
         self.splines = Splines(samples.grid.places, powers=(5, 3) if samples.smooth.all() else (5, 3, 1))
         self._prediction: Prediction | None = None
-        self._prediction_samples = 0
 
     def predict(self) -> Prediction:
         """From the samples so far."""
-        if self._prediction is None or self._prediction_samples != len(self.samples):
-            self._prediction, self._prediction_samples = self._predict(), len(self.samples)
+        if self._prediction is None or self._prediction.count != len(self.samples):
+            self._prediction = self._predict()
         return self._prediction
 
     def _predict(self) -> Prediction:
         samples, logs = self.samples, self.samples.logarithmic()
         self.splines.add(samples.rows[len(self.splines) :])
-        data, baseline = represented(samples.values, logs), np.zeros((1, len(logs)))
+        data = self._data()
+        baseline = np.zeros((1, len(logs)))
         if samples.baseline is not None:
-            data = data - represented(samples.baseline_values, logs)
             baseline = represented(samples.baseline.values, logs)
         trusted, check = (baseline + self.splines.through(data, power=power) for power in (5, 3))
         if not samples.smooth.all():
             rough = ~samples.smooth
-            low, high = samples.values[:, rough].min(0), samples.values[:, rough].max(0)
+            known = samples.values if samples.baseline is None else np.concatenate([samples.values, baseline])
+            low, high = known[:, rough].min(0), known[:, rough].max(0)
             check[:, rough] = np.clip(trusted[:, rough], low, high)
             linear = self.splines.through(data[:, rough], power=1)
             trusted[:, rough] = np.clip(baseline[:, rough] + linear, low, high)
         with np.errstate(over="ignore"):
             return Prediction(
-                trusted=np.where(logs, np.exp(trusted), trusted), check=np.where(logs, np.exp(check), check)
+                trusted=np.where(logs, np.exp(trusted), trusted),
+                check=np.where(logs, np.exp(check), check),
+                count=len(samples),
             )
+
+    def _data(self) -> np.ndarray:
+        """What is interpolated, at the nodes that were measured: `(m, v)`."""
+        logs = self.samples.logarithmic()
+        data = represented(self.samples.values, logs)
+        return data if self.samples.baseline is None else data - represented(self.samples.baseline_values, logs)
+
+    def local_residuals(self, count: int) -> np.ndarray:
+        """Root mean square of the leave-one-out residuals of the samples nearest to every node, `(N, v)`.
+
+        Of what is interpolated, by the spline that is trusted.
+
+        Args:
+            count: so many samples that came first are known; the splines must have been laid through them.
+        """
+        data = self._data()[:count]
+        residuals = self.splines.leave_one_out(data, power=5)
+        rough = ~self.samples.smooth
+        if rough.any():
+            residuals[:, rough] = self.splines.leave_one_out(data[:, rough], power=1)
+        nearest = self.splines.nearest(NEIGHBORS[len(self.samples.grid.axes)], among=count)
+        return np.sqrt(np.square(residuals[nearest]).mean(1))
 
     def most_doubtful(self, count: int) -> np.ndarray:
         """Up to `count` nodes where the splines disagree most, at a distance from each other, as rows of the grid."""

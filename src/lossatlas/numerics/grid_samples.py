@@ -68,7 +68,7 @@ class Baseline:
     evaluate: Evaluate
     values: np.ndarray  # (N, v), interpolated where they were not measured
     measured: np.ndarray  # (N,) of bool
-    error: np.ndarray  # (v,), of the values
+    error: np.ndarray  # (N, v), of the values
     evaluated: int  # nodes, so far
     positive: np.ndarray = field(init=False)  # (v,) of bool, wherever values are known
 

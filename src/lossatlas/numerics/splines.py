@@ -64,14 +64,45 @@ class Splines:
             power: of the distance, one of those declared.
         """
         kernel, terms = self._kernels[power][: len(self)], self._terms[power]
-        size, extra = len(self._nodes), terms.shape[1]
+        extra = torch.zeros(terms.shape[1], data.shape[1], dtype=torch.float64)
+        weights = torch.linalg.solve(self._system(len(self), power), torch.cat([torch.from_numpy(data), extra]))
+        return torch.addmm(terms @ weights[len(self) :], kernel.T, weights[: len(self)]).numpy()
+
+    def leave_one_out(self, data: np.ndarray, *, power: int) -> np.ndarray:
+        """How far data at each node are from the spline through all the others, `(m, v)`; 0 where none can be spared.
+
+        From one inverse: the weight of a node over its entry on the diagonal (Rippa 1999).
+
+        Args:
+            data: `(m, v)` at the first m nodes, in the order they came: the others are left out of all of this.
+            power: of the distance, one of those declared.
+        """
+        size = len(data)
+        if size <= self._terms[power].shape[1]:
+            return np.zeros_like(data)
+        inverse = torch.linalg.inv(self._system(size, power))[:size, :size]
+        return (inverse @ torch.from_numpy(data) / inverse.diagonal()[:, None]).numpy()
+
+    def nearest(self, count: int, *, among: int) -> np.ndarray:
+        """For every place the nodes nearest to it, `(n, count)`, by number in the order they came.
+
+        Args:
+            count: of nodes for a place; all where there are fewer.
+            among: so many nodes that came first.
+        """
+        kernel = next(iter(self._kernels.values()))[:among]
+        return kernel.topk(min(count, among), dim=0, largest=False).indices.T.numpy()
+
+    def _system(self, size: int, power: int) -> Tensor:
+        """The linear system of the first `size` nodes, whose last unknowns are those of the polynomial."""
+        nodes = self._nodes[:size]
+        terms = self._terms[power][nodes]
+        extra = terms.shape[1]
         system = torch.zeros(size + extra, size + extra, dtype=torch.float64)
-        system[:size, :size] = kernel[:, self._nodes]
-        system[:size, size:] = terms[self._nodes]
-        system[size:, :size] = terms[self._nodes].T
-        right = torch.cat([torch.from_numpy(data), torch.zeros(extra, data.shape[1], dtype=torch.float64)])
-        weights = torch.linalg.solve(system, right)
-        return torch.addmm(terms @ weights[size:], kernel.T, weights[:size]).numpy()
+        system[:size, :size] = self._kernels[power][:size, nodes]
+        system[:size, size:] = terms
+        system[size:, :size] = terms.T
+        return system
 
 
 def _grown(rows: Tensor, used: int, wanted: int) -> Tensor:

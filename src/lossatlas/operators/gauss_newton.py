@@ -28,5 +28,16 @@ class GaussNewton(OutputProduct):
     """
 
     def _inner(self, output: Tensor, share: Share) -> Inner | None:
+        return output_curvature(output, share)
+
+
+def output_curvature(output: Tensor, share: Share) -> Inner | None:
+    """Rows `(k, *output)` times the second derivative of a batch's share in its output; None where that is 0.
+
+    Args:
+        output: of the module, which asks for a gradient and has no graph.
+        share: of the batch in the loss on the data.
+    """
+    with torch.enable_grad():
         (slope,) = torch.autograd.grad(share(output), output, create_graph=True)
-        return partial(pull, slope, output) if slope.requires_grad else None  # None where the criterion is linear
+    return partial(pull, slope, output) if slope.requires_grad else None  # not so where the criterion is linear

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -22,11 +23,16 @@ class ParameterBlock:
     def __init__(self, loss: Loss, theta: Tensor, params: Sequence[str] | None) -> None:
         loss.layout.check(theta, single=True)
         point = theta.detach().to(loss.theta, copy=True)
+        self._loss, self._theta = loss, point.detach()
         if params is None:
             self._layout, self._others, self.leaf = None, {}, point.requires_grad_()
         else:
             self._layout, self._others = loss.layout.only(params), loss.layout.unflatten(point)
             self.leaf = self._layout.flatten(self._others).requires_grad_()
+
+    def held(self) -> AbstractContextManager[None]:
+        """Around everything that goes backward through a graph at the point (`Loss.holding`)."""
+        return self._loss.holding(self._theta)
 
     def point(self) -> Point:
         """θ as a function of `leaf`: the leaf itself, or all tensors by name."""
@@ -39,12 +45,11 @@ def rows_at_once(loss: Loss) -> int:
 
 
 def pull(outputs: Tensor, inputs: Tensor, rows: Tensor) -> Tensor:
-    """Each row times the derivative of `outputs` by `inputs`, which stays 0 where there is none."""
-    one = len(rows) == 1
-    (image,) = torch.autograd.grad(
-        outputs, inputs, rows[0] if one else rows, retain_graph=True, is_grads_batched=not one
-    )
-    return image[None] if one else image
+    """Each row times the derivative of `outputs` by `inputs`; one after the other where they do not go together."""
+    if len(rows) > 1:
+        with suppress(RuntimeError):  # of an operation that vmap cannot take, such as a product with a sparse matrix
+            return torch.autograd.grad(outputs, inputs, rows, retain_graph=True, is_grads_batched=True)[0]
+    return torch.stack([torch.autograd.grad(outputs, inputs, row, retain_graph=True)[0] for row in rows])
 
 
 def keep_graphs(graphs: Iterator[Graph], batches: int) -> list[Graph] | None:

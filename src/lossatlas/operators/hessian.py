@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lossatlas.loss.loss import Loss
+from lossatlas.loss.second_derivatives import check_graph
 from lossatlas.numerics.lanczos import Product
 from lossatlas.operators.graphs import ParameterBlock, keep_graphs, pull, rows_at_once
 
@@ -28,7 +29,8 @@ class Hessian:
 
     def __init__(self, loss: Loss, theta: Tensor, params: Sequence[str] | None = None) -> None:
         self._loss, self._block = loss, ParameterBlock(loss, theta, params)
-        self._kept = keep_graphs(self._gradients(), loss.batches)
+        with self._block.held():
+            self._kept = keep_graphs(self._gradients(), loss.batches)
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """H times each row of `vectors`, `(k, P)` -> `(k, P)`, in the loss's precision."""
@@ -36,18 +38,20 @@ class Hessian:
         rows = vectors.to(leaf)
         product = torch.zeros_like(rows)
         at_once = rows_at_once(self._loss)
-        for gradient in self._kept if self._kept is not None else self._gradients():
-            if not gradient.requires_grad:  # a loss linear in θ
-                continue
-            for start in range(0, len(rows), at_once):
-                some = slice(start, start + at_once)
-                product[some] += pull(gradient, leaf, rows[some])
+        with self._block.held():
+            for gradient in self._kept if self._kept is not None else self._gradients():
+                if not gradient.requires_grad:  # a loss linear in θ
+                    continue
+                for start in range(0, len(rows), at_once):
+                    some = slice(start, start + at_once)
+                    product[some] += pull(gradient, leaf, rows[some])
         return product
 
     @torch.enable_grad()
     def _gradients(self) -> Iterator[Tensor]:
         for share in self._loss.batch_losses(self._block.point()):
             if share.requires_grad:
+                check_graph(share)
                 yield torch.autograd.grad(share, self._block.leaf, create_graph=True)[0]
 
 

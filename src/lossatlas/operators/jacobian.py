@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lossatlas.loss.criteria import own_loss
 from lossatlas.loss.loss import Loss
+from lossatlas.loss.second_derivatives import check_graph
 from lossatlas.loss.shares import Share
 from lossatlas.operators.graphs import ParameterBlock, keep_graphs, pull, rows_at_once
 
@@ -27,7 +28,8 @@ class OutputProduct(ABC):
 
     def __init__(self, loss: Loss, theta: Tensor, params: Sequence[str] | None = None) -> None:
         self._loss, self._block = loss, ParameterBlock(loss, theta, params)
-        self._kept = keep_graphs(self._factors(), loss.batches)
+        with self._block.held():
+            self._kept = keep_graphs(self._factors(), loss.batches)
 
     @abstractmethod
     def _inner(self, output: Tensor, share: Share) -> Inner | None:
@@ -38,15 +40,36 @@ class OutputProduct(ABC):
         rows = vectors.to(leaf)
         product = torch.zeros_like(rows)
         at_once = rows_at_once(self._loss)
-        for output, outward, pullback, inner in self._kept if self._kept is not None else self._factors():
-            if inner is None:
-                continue
-            for start in range(0, len(rows), at_once):
-                some = slice(start, start + at_once)
-                product[some] += pull(output, leaf, inner(pull(pullback, outward, rows[some])))
+        with self._block.held():
+            for output, outward, pullback, inner in self._kept if self._kept is not None else self._factors():
+                if inner is None:
+                    continue
+                for start in range(0, len(rows), at_once):
+                    some = slice(start, start + at_once)
+                    product[some] += pull(output, leaf, inner(pull(pullback, outward, rows[some])))
         if self._loss.penalty:
             product += self._of_penalty(rows)
         return product
+
+    def of_examples(self, vectors: Tensor) -> Tensor:
+        """vᵀAᵢv of each row v of `vectors` `(k, P)` and each row i of the outputs, in order: `(k, n)`, in float64.
+
+        They add up to vᵀAv without the penalty's part. Only where B couples no two rows of the output is Aᵢ the matrix
+        of an example.
+        """
+        rows = vectors.to(self._block.leaf)
+        at_once = rows_at_once(self._loss)
+        found = []
+        with self._block.held():
+            for output, outward, pullback, inner in self._kept if self._kept is not None else self._factors():
+                forms = torch.zeros(len(rows), len(output), dtype=torch.float64, device=output.device)
+                for start in range(0, len(rows), at_once):
+                    some = slice(start, start + at_once)
+                    if inner is not None:
+                        images = pull(pullback, outward, rows[some])  # (m, n, ...): J v
+                        forms[some] = (images * inner(images)).flatten(2).double().sum(2)
+                found.append(forms)
+        return torch.cat(found, 1)
 
     @torch.enable_grad()
     def _factors(self) -> Iterator[Factors]:
@@ -57,6 +80,7 @@ class OutputProduct(ABC):
                     + ("computes its own loss" if share.criterion is own_loss else f"gives a {type(output).__name__}")
                 )
             if output.requires_grad:
+                check_graph(output)
                 outward = torch.zeros_like(output, requires_grad=True)
                 (pullback,) = torch.autograd.grad(output, self._block.leaf, outward, create_graph=True)
                 yield output, outward, pullback, self._inner(output.detach().requires_grad_(), share)

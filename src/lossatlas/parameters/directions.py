@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self, get_args
+from typing import Literal, Protocol, Self, get_args
 
 import torch
 from torch import Tensor
@@ -59,80 +60,95 @@ def random_directions(
     return draws.to(theta.device, theta.dtype)
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """θ itself, then points around it, θ + radius · d: `len` count + 1, `[i:j]` -> `(j − i, P)`. Made with `of`.
+def adaptive_directions(layout: Layout, theta: Tensor, count: int, *, generator: torch.Generator) -> Tensor:
+    """`(count, P)` directions |θ| ⊙ N(0, 1), every entry in proportion to its own weight (Kwon et al. 2021).
 
-    The directions d are those of `random_directions`, drawn together and kept. Where they would take more than
-    `hardware.KEPT_DIRECTION_BYTES`, every one has a generator of its own, seeded by `generator`, and is drawn again
-    whenever it is asked for: a point at a time is in memory.
+    The expected square of the length of every tensor is that of its norm in θ. In a network of homogeneous activations
+    they scale along with the weights when layers or single units are scaled against each other.
 
     Args:
         layout: where the tensors lie in θ.
         theta: θ `(P,)`.
-        radius: length of the directions, relative to what `normalize` gives them.
-        seeds: `(count,)`, of the directions that are not kept.
-        points: `(count + 1, P)`, where they are kept.
-        normalize: as in `random_directions`.
-        biases: as in `random_directions`.
+        count: directions.
+        generator: of the draws, on the CPU.
     """
+    layout.check(theta, single=True)
+    check_generator(generator)
+    draws = torch.randn(count, layout.size, generator=generator, dtype=torch.float64)
+    return draws.mul_(theta.detach().cpu().abs()).to(theta.device, theta.dtype)
 
-    layout: Layout
-    theta: Tensor  # (P,)
-    radius: float
-    seeds: Tensor  # (count,)
-    points: Tensor | None  # (count + 1, P)
-    normalize: Normalization
-    biases: Biases
 
-    @classmethod
-    def of(
-        cls,
-        layout: Layout,
-        theta: Tensor,
-        count: int,
-        *,
-        generator: torch.Generator,
-        radius: float,
-        normalize: Normalization = "filter",
-        biases: Biases = "zero",
-    ) -> Self:
-        """The points around θ in random directions.
+class Draw(Protocol):
+    """What draws directions, such as `random_directions` with a layout and a point."""
+
+    def __call__(self, count: int, /, *, generator: torch.Generator) -> Tensor:
+        """So many directions, `(count, P)`.
 
         Args:
-            layout: where the tensors lie in θ.
-            theta: θ `(P,)`.
-            count: directions.
+            count: how many.
             generator: of the draws, on the CPU.
-            radius: length of the directions, relative to what `normalize` gives them.
-            normalize: as in `random_directions`.
-            biases: as in `random_directions`.
         """
-        layout.check(theta)
-        points, seeds = None, torch.zeros(count, dtype=torch.int64)
-        if 8 * count * layout.size <= hardware.KEPT_DIRECTION_BYTES:
-            drawn = random_directions(layout, theta, count, generator=generator, normalize=normalize, biases=biases)
-            points = torch.cat([theta[None], theta + radius * drawn])
+        ...
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Points around θ along random directions d, θ + length · d: `len` n, `[i:j]` -> `(j − i, P)`. Made with `of`.
+
+    The directions are drawn together and kept. Where they would take more than `hardware.KEPT_DIRECTION_BYTES`, every
+    one has a generator of its own, seeded by `generator`, and is drawn again whenever it is asked for; of points that
+    follow each other along one direction, once.
+
+    Args:
+        theta: θ `(P,)`.
+        draw: the directions.
+        numbers: `(n,)` of int, along which of them each point lies.
+        lengths: `(n,)`, how far, as a multiple of the direction: below 0 on the other side of θ, which is itself at 0.
+        seeds: `(count,)`, of the directions that are not kept.
+        kept: `(count, P)`, the directions that are; None where they are not.
+    """
+
+    theta: Tensor  # (P,)
+    draw: Draw
+    numbers: Tensor  # (n,)
+    lengths: Tensor  # (n,)
+    seeds: Tensor  # (count,)
+    kept: Tensor | None  # (count, P)
+
+    @classmethod
+    def of(cls, theta: Tensor, draw: Draw, steps: Sequence[tuple[int, float]], *, generator: torch.Generator) -> Self:
+        """The points at some steps along random directions.
+
+        Args:
+            theta: θ `(P,)`.
+            draw: the directions.
+            steps: number of the direction, from 0 up, and length, for every point.
+            generator: of the draws, on the CPU.
+        """
+        numbers = torch.tensor([number for number, _ in steps])
+        lengths = torch.tensor([length for _, length in steps], dtype=torch.float64)
+        count = int(numbers.max()) + 1
+        kept, seeds = None, torch.zeros(count, dtype=torch.int64)
+        if 8 * count * theta.shape[-1] <= hardware.KEPT_DIRECTION_BYTES:
+            kept = draw(count, generator=generator)
         else:
             seeds = torch.randint(2**62, (count,), generator=generator)
-        return cls(layout, theta, radius, seeds, points, normalize, biases)
+        return cls(theta, draw, numbers, lengths, seeds, kept)
 
     def __len__(self) -> int:
-        return len(self.seeds) + 1
+        return len(self.numbers)
 
     def __getitem__(self, index: slice) -> Tensor:
-        if self.points is not None:
-            return self.points[index]
-        return torch.stack([self._point(number) for number in range(*index.indices(len(self)))])
-
-    def _point(self, number: int) -> Tensor:
-        if number == 0:
-            return self.theta
-        own = torch.Generator().manual_seed(int(self.seeds[number - 1]))
-        (direction,) = random_directions(
-            self.layout, self.theta, 1, generator=own, normalize=self.normalize, biases=self.biases
-        )
-        return direction.mul_(self.radius).add_(self.theta)
+        lengths = self.lengths[index, None].to(self.theta)  # (m, 1)
+        if self.kept is not None:
+            return torch.addcmul(self.theta, lengths, self.kept[self.numbers[index].to(self.kept.device)])
+        points = torch.empty(len(lengths), len(self.theta), dtype=self.theta.dtype, device=self.theta.device)
+        numbers, counts = self.numbers[index].unique_consecutive(return_counts=True)
+        rows = zip(points.split(counts.tolist()), lengths.split(counts.tolist()), strict=True)
+        for number, (some, far) in zip(numbers.tolist(), rows, strict=True):
+            own = torch.Generator().manual_seed(int(self.seeds[number]))
+            torch.addcmul(self.theta, far, self.draw(1, generator=own), out=some)
+        return points
 
 
 def _scale(draws: Tensor, weight: Tensor, normalize: Normalization, biases: Biases) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Layout:
     """Which parameters make up θ, in `named_parameters()` order: tied ones once, frozen ones left out unless wanted.
 
@@ -74,7 +74,7 @@ class Layout:
         """The layout of these `names` alone, in the same order as here; ValueError where there is no such one.
 
         >>> Layout.of(nn.Linear(3, 2)).only(["bias"])
-        Layout(names=('bias',), shapes=((2,),))
+        Layout(2 parameters: bias (2,))
         """
         unknown = [name for name in names if name not in self.slices]
         if unknown or not names:
@@ -83,6 +83,10 @@ class Layout:
             )
         kept = [(name, shape) for name, shape in zip(self.names, self.shapes, strict=True) if name in names]
         return type(self)(tuple(name for name, _ in kept), tuple(shape for _, shape in kept))
+
+    def __repr__(self) -> str:
+        tensors = [f"{name} {shape}" for name, shape in zip(self.names, self.shapes, strict=True)]
+        return f"Layout({self.size:,} parameters: {_listed(tensors, 4)})"
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

@@ -9,8 +9,10 @@ from lossatlas.probes.connectivity.linear_connectivity import linear_connectivit
 from lossatlas.probes.curvature.block_spectrum import block_spectrum as block_spectrum
 from lossatlas.probes.curvature.spectral_density import spectral_density as spectral_density
 from lossatlas.probes.curvature.spectrum import spectrum as spectrum
+from lossatlas.probes.examples.example_concentration import example_concentration as example_concentration
 from lossatlas.probes.probe import Probe, declarations
 from lossatlas.probes.sharpness.epsilon_sharpness import epsilon_sharpness as epsilon_sharpness
+from lossatlas.probes.sharpness.trajectory_sharpness import trajectory_sharpness as trajectory_sharpness
 from lossatlas.probes.slices.eigenvector_plane import eigenvector_plane as eigenvector_plane
 from lossatlas.probes.slices.interpolate import interpolate as interpolate
 from lossatlas.probes.slices.interpolate_by_weight_decay import (
@@ -27,6 +29,7 @@ PROBES: tuple[Probe, ...] = declarations(
     random_line,
     random_plane,
     trajectory_plane,
+    trajectory_sharpness,
     linear_connectivity,
     model_plane,
     spectrum,
@@ -34,6 +37,7 @@ PROBES: tuple[Probe, ...] = declarations(
     block_spectrum,
     eigenvector_plane,
     epsilon_sharpness,
+    example_concentration,
     interpolate_by_weight_decay,
     slice_by_weight_decay,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import import_module
@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from lossatlas.errors import SettingError
 from lossatlas.hardware import supports_float64
 from lossatlas.loss.loss import Loss
+from lossatlas.loss.other_models import borrowed_buffers, with_buffers
 
 Of = Literal["model", "trajectory", "pair", "models", "family"]
 Precision = Literal["auto", "float32", "float64"]
@@ -47,6 +48,8 @@ class Subject:
     theta: Tensor  # (P,), the model that it is about
     trajectory: Tensor | None = None  # (t, P), checkpoints in the order of training, the model's own weights last
     others: Mapping[str, Tensor] = field(default_factory=dict)  # (P,) each: other solutions by name
+    states: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)  # state dicts of others, where known
+    initial: Mapping[str, Tensor] | None = None  # state dict of the first checkpoint, where known
     family: Family | None = None
     precision: Precision = "auto"
 
@@ -58,6 +61,19 @@ class Subject:
     def size(self) -> int:
         """Number of parameters."""
         return self.loss.layout.size
+
+    def losses_among(self, states: Iterable[Mapping[str, Tensor] | None]) -> Mapping[str, Loss]:
+        """The losses for this model and others, each with buffers of its own where nobody said which are meant.
+
+        Args:
+            states: state dicts of the others; None where one is not known: the losses are then as they are.
+        """
+        known = [state for state in states if state is not None]
+        points = {str(number): self.loss.layout.flatten(state) for number, state in enumerate(known)}
+        if self.loss.attrs["buffers"] != "stored" or borrowed_buffers(self.loss, points) is None:
+            return self.losses
+        models = [self.loss.module, *known]
+        return {split: with_buffers(loss, "interpolated", models) for split, loss in self.losses.items()}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -143,20 +159,29 @@ class Rows:
 
 @dataclass(frozen=True)
 class Told:
-    """What a result says: in one sentence for the start of a report, and in lines and tables of its own."""
+    """What a result says: in one sentence for the start of a report, and in lines and tables of its own.
+
+    Args:
+        sentence: for the start of a report.
+        lines: of the section.
+        tables: of the section.
+        note: what every caption of its figures ends with.
+    """
 
     sentence: str = ""
     lines: tuple[str, ...] = ()
     tables: tuple[Rows, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One number of a result, for tables: `<probe>_<name>`, of the training data."""
+    """One number of a result, for tables: `<probe>_<name>`."""
 
     words: str  # what a page calls it
     value: Callable[[xr.Dataset], float | bool | None]  # of the result on one split
     boolean: bool = False
+    split: str = "train"  # whose number a table of runs has
 
 
 # The declaration --------------------------------------------------------------------------------------------------
@@ -184,8 +209,10 @@ class Probe:
         lacks: what a subject lacks, in half a sentence, where `of` and `fewest` do not say it.
         call: (subject, settings, generator) -> result, where the function is not called as `of` says.
         folder: of its results in a study, where that is not its name.
-        suffix: ".json" for small results that people read; they have no coordinates but eigenvalue.
+        suffix: ".json" for small results that people read; they have no coordinates but those of dimensions.
         standard: whether a study measures it without being asked.
+        every_draw: settings with which a study measures it on the further draws of its data too, other than those of
+            the first; None where it does not. For what findings rest on: a mean over draws needs no precision of each.
     """
 
     function: Callable[..., xr.Dataset]
@@ -204,6 +231,7 @@ class Probe:
     folder: str = ""
     suffix: Literal[".nc", ".json"] = ".nc"
     standard: bool = False
+    every_draw: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"Probe({self.name}: {self.title})"
@@ -269,7 +297,10 @@ class Probe:
             knobs["generator"] = generator
         if self.of == "models":
             knobs["names"] = [THIS_MODEL, *subject.others]
-        return self.function(subject.losses, *self._points(subject), **knobs)
+        losses = subject.losses
+        if self.of in ("pair", "models"):
+            losses = subject.losses_among(map(subject.states.get, subject.others))
+        return self.function(losses, *self._points(subject), **knobs)
 
     def _points(self, subject: Subject) -> tuple[Any, ...]:
         if self.of == "trajectory":

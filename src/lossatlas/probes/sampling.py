@@ -116,7 +116,8 @@ def sample_grid(
 
     Returns:
         as `sample`, and `measured`, which nodes were, over the axes; `<quantity>_error`, the largest deviation to
-        expect at the others, by split. The attribute `filled` says in words how the grid came about.
+        expect at every node, 0 where it was measured, in single precision. On a logarithmic axis that is
+        log10(1 + error / value), up and down. The attribute `filled` says in words how the grid came about.
     """
     shape = tuple(len(values) for values in axes.values())
     values = [np.asarray(axis, dtype=float) for axis in axes.values()]
@@ -148,11 +149,8 @@ def sample_grid(
         variables = {}
         for name, (surface, error) in zip(loss.names, quantities, strict=False):
             variables[name] = (tuple(axes), surface, UNITS.get(name, {}))
-            variables[f"{name}_error"] = (
-                (),
-                error,
-                {**UNITS.get(name, {}), "long_name": f"largest error of the {name}"},
-            )
+            meaning = {"long_name": f"largest error of the {name} to expect at the node"}
+            variables[f"{name}_error"] = (tuple(axes), error.astype(np.float32), UNITS.get(name, {}) | meaning)
         parts[split] = xr.Dataset(variables, coords)
     count = int(surfaces.measured.sum())
     result = join_splits(parts).assign(measured=(tuple(axes), surfaces.measured, UNITS["measured"]))

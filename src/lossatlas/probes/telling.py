@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +12,23 @@ from lossatlas.numbers import MISSING, loss_text, percent_text
 from lossatlas.probes.probe import Rows, Told
 from lossatlas.splits import splits
 
+BASIN = 0.1  # of the nodes of a plane: those where the loss is lowest
+
 
 def table(caption: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) -> Rows:
     return Rows(caption=caption, headings=tuple(headings), rows=tuple(map(tuple, lines)))
+
+
+def basin_error(plane: xr.Dataset) -> float:
+    """The largest error to expect of the loss over the loss itself, where it is lowest; NaN where it is not above zero.
+
+    Args:
+        plane: of one split; the tenth of its nodes with the lowest loss is what counts as the basin.
+    """
+    loss, error = plane.loss.values.ravel(), plane.loss_error.transpose(*plane.loss.dims).values.ravel()
+    finite = np.isfinite(loss)
+    basin = np.flatnonzero(finite)[np.argsort(loss[finite])[: math.ceil(BASIN * finite.sum())]]
+    return float((error[basin] / loss[basin]).max()) if basin.size and loss[basin].min() > 0 else math.nan
 
 
 def told_of_plane(result: xr.Dataset, where: str) -> Told:
@@ -23,32 +38,42 @@ def told_of_plane(result: xr.Dataset, where: str) -> Told:
     """
     lines, said = [], []
     for split, part in splits(result).items():
-        loss = part.loss.transpose("alpha", "beta")
+        loss, stated = (part[name].transpose("alpha", "beta") for name in ("loss", "loss_error"))
         middle = float(loss.sel(alpha=0, beta=0, method="nearest"))
         finite = np.isfinite(loss.values)
         if not finite.any():
-            lines.append((split, loss_text(middle), MISSING, MISSING, MISSING, MISSING, percent_text(1.0)))
+            lines.append((split, loss_text(middle), *[MISSING] * 5, percent_text(1.0)))
             said.append(f"no point has a finite {split} loss")
             continue
         i, j = np.unravel_index(np.where(finite, loss.values, np.inf).argmin(), loss.shape)
         lowest, highest = float(loss.values[i, j]), float(loss.values[finite].max())
         place = f"({part.alpha.values[i]:.3g}, {part.beta.values[j]:.3g})"
         share = percent_text(1 - finite.mean())
-        error = loss_text(float(part.loss_error))
-        lines.append((split, loss_text(middle), loss_text(lowest), place, loss_text(highest), error, share))
-        known = bool(part.measured.transpose("alpha", "beta").values[i, j])
-        below = loss_text(middle - lowest) + ("" if known else f" (± {error})")
+        errors = (loss_text(float(stated.max())), _basin_text(part))
+        lines.append((split, loss_text(middle), loss_text(lowest), place, loss_text(highest), *errors, share))
+        error = float(stated.values[i, j])
+        below = loss_text(middle - lowest) + (f" (± {loss_text(error)})" if error else "")
         said.append(
             f"the lowest {split} loss of the grid is {below} below the model's, at {place}"
             if lowest < middle
             else f"no point of the grid has a lower {split} loss than the model"
         )
-    headings = ("Data", "Loss at (0, 0)", "Lowest", "at (α, β)", "Highest", "Largest error", "Not finite")
+    numbers = ("Loss at (0, 0)", "Lowest", "at (α, β)", "Highest", "Largest error", "In the basin", "Not finite")
+    return Told(f"{where}, {said[0]}.", tables=(table(_caption_of_plane(result), ("Data", *numbers), lines),))
+
+
+def _caption_of_plane(result: xr.Dataset) -> str:
     count, every = int(result.measured.sum()), result.measured.size
-    caption = (
-        "Loss on the grid, every node measured."
-        if count == every
-        else f"Loss on the grid: {count:,} of {every:,} nodes measured, the others filled by splines. Largest error: "
-        "what to expect at those."
+    if count == every:
+        return "Loss on the grid, every node measured."
+    split, part = next(iter(splits(result).items()))
+    error = loss_text(float(part.loss_error.max()))
+    return (
+        f"Loss on the grid: splines through {count:,} of {every:,} nodes. The {split} loss may be off by {error}, in "
+        f"the basin by {_basin_text(part)} of itself. Basin: the tenth of the nodes where it is lowest."
     )
-    return Told(f"{where}, {said[0]}.", tables=(table(caption, headings, lines),))
+
+
+def _basin_text(plane: xr.Dataset) -> str:
+    error = basin_error(plane)
+    return MISSING if math.isnan(error) else percent_text(error)

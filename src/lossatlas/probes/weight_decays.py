@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from lossatlas.probes.other_models import refuse_borrowed_buffers
 from lossatlas.probes.sampling import Losses, by_split
 from lossatlas.results.variables import UNITS
 
@@ -27,6 +28,9 @@ def check_family(losses: Losses, weight_decays: Sequence[float], **stacks: Tenso
             raise ValueError(
                 f"{name} has shape {tuple(stack.shape)}: wanted ({values.size}, P), a row for every weight decay"
             )
+    of_each = {f"{name} at λ = {decay:g}": row for name, rows in stacks.items()
+               for decay, row in zip(weight_decays, rows, strict=True)}  # fmt: skip
+    refuse_borrowed_buffers(losses, of_each)
 
 
 def join_family(parts: list[xr.Dataset], weight_decays: Sequence[float]) -> xr.Dataset:

@@ -57,14 +57,17 @@ def load(path: str | Path) -> xr.Dataset:
 
 
 def to_json(result: xr.Dataset) -> dict[str, Any]:
-    """A small `result` as `{"attributes": ..., "variables": ..., "dims": ..., split: {variable: value or list}}`, for
-    people to read; "variables" has meaning and unit of each.
+    """A small `result` as `{"attributes": ..., "variables": ..., "coordinates": ..., "dims": ..., split: {variable:
+    value or list}}`, for people to read; "variables" has meaning and unit of each.
 
-    Numbers that JSON does not know are written as "nan", "inf" and "-inf".
+    Of the coordinates those of dimensions are written. Numbers that JSON does not know are "nan", "inf" and "-inf".
     """
+    places = {str(dim): result[dim] for dim in result.dims if dim != "split" and dim in result.coords}
+    described = {**places, **result.data_vars}
     written: dict[str, Any] = {
         "attributes": dict(result.attrs),
-        "variables": {str(name): dict(v.attrs) for name, v in result.data_vars.items() if v.attrs},
+        "variables": {str(name): dict(v.attrs) for name, v in described.items() if v.attrs},
+        "coordinates": {name: _plain(place.values) for name, place in places.items()},
         "dims": {str(name): list(v.dims[1:]) for name, v in result.data_vars.items() if v.ndim > 1},
     }
     for split in map(str, result.split.values):
@@ -76,20 +79,23 @@ def to_json(result: xr.Dataset) -> dict[str, Any]:
 def from_json(written: dict[str, Any]) -> xr.Dataset:
     """The result that `to_json` has `written`, with a `split` dimension first; KeyError or ValueError if it is
     another."""
-    splits = [name for name in written if name not in ("attributes", "variables", "dims")]
+    splits = [name for name in written if name not in ("attributes", "variables", "coordinates", "dims")]
     if not splits:
         raise ValueError("it holds no split")
+    described = written.get("variables", {})
     variables = {
         name: (
             ("split", *written["dims"].get(name, [])),
             np.array([_number(written[split][name]) for split in splits]),
-            written.get("variables", {}).get(name, {}),
+            described.get(name, {}),
         )
         for name in written[splits[0]]
     }
-    result = xr.Dataset(variables, {"split": splits}, written["attributes"])
-    counted = {dim: range(1, size + 1) for dim, size in result.sizes.items() if dim == "eigenvalue"}
-    return result.assign_coords(counted)
+    places = {
+        name: (name, np.array(_number(values)), described.get(name, {}))
+        for name, values in written["coordinates"].items()
+    }
+    return xr.Dataset(variables, {"split": splits, **places}, written["attributes"])
 
 
 def _widened(result: xr.Dataset) -> xr.Dataset:

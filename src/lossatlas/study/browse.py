@@ -20,7 +20,7 @@ from lossatlas.study.subjects import of_run
 def list_runs(root: Path, console: Console) -> None:
     """One line per network: how far it is and how well it does."""
     store = open_store(root)
-    table = Table("dataset", "arch", "activation", "optimizer", "weight decay", "seed", "state", box=None)
+    table = Table("dataset", "arch", "activation", "optimizer", "weight decay", "data seed", "seed", "state", box=None)
     for heading in ("test loss", "test accuracy"):
         table.add_column(heading, justify="right")
     for run in store.study.all_runs():
@@ -34,6 +34,7 @@ def list_runs(root: Path, console: Console) -> None:
             run.activation,
             run.optimizer,
             f"{run.weight_decay:g}",
+            str(run.data_seed),
             str(run.seed),
             _state(store, run),
             loss,

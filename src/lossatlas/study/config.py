@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,6 +30,8 @@ from lossatlas.study.models import PRESETS, Activation, Architecture, parse_arch
 Dataset = Literal["moons", "circles", "gaussians", "xor"]
 Optimizer = Literal["sgd", "adam"]
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     Probe = str
 else:
     Probe = Literal[tuple(probe.name for probe in PROBES)]
@@ -50,21 +53,22 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]  # results hold them with 32 bits
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # No name is reserved: those of the probes are fields, `model_plane` too.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class Data(_Frozen):
-    """The data sets; each is the same for every seed of a network."""
+    """The data sets. Each is drawn once for every data seed; networks on one draw share its examples."""
 
     datasets: Annotated[tuple[Dataset, ...], Field(min_length=1), Distinct] = ("moons",)
     train: Annotated[int, Field(ge=2)] = 1024
     """Training examples."""
-    test: Annotated[int, Field(ge=2)] = 512
-    """Test examples."""
+    test: Annotated[int, Field(ge=2)] = 1024
+    """Test examples: one of 1,024 is a step of 0.001 in accuracy."""
     noise: NonNegative = 0.1
     """Standard deviation of the noise added to the inputs of moons, circles and xor."""
-    seed: int = 13
-    """Seed of the examples: with so few, mean accuracies differ by up to 0.015 from one draw to the next."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Distinct] = (0,)
+    """Seeds of the examples, one draw each. From three draws on, intervals speak of other draws too."""
     clusters: Annotated[int, Field(ge=2, le=4)] = 3
     """Gaussian clusters, labelled alternately 0 and 1."""
     dimension: Annotated[int, Field(ge=2)] = 2
@@ -113,7 +117,10 @@ class Training(_Frozen):
     optimizers: Annotated[tuple[Optimizer, ...], Field(min_length=1), Distinct] = ("sgd", "adam")
     weight_decays: Annotated[tuple[NonNegative, ...], Field(min_length=1), Distinct] = (1e-4,)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Distinct] = (0, 1, 2)
+    """Of every draw of the data: each sets initialization and order of batches of a network of its own."""
     epochs: Count = 30
+    until_loss: Positive | None = None
+    """Training loss at which a network's training ends; without it, and where it is not reached, after the epochs."""
     batch_size: Count = 64
     sgd_learning_rate: Positive = 0.01
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -133,6 +140,8 @@ class Regularization(_Frozen):
 
     weight_decays: Annotated[tuple[NonNegative, ...], Distinct] = ()
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Distinct] = (0,)
+    draws: Annotated[int, Field(ge=1)] | None = None
+    """On how many draws of the data, from the first on; all if left out."""
 
 
 class _Probes(_Frozen):
@@ -140,6 +149,13 @@ class _Probes(_Frozen):
 
     run: Annotated[tuple[Probe, ...], Distinct] = tuple(probe.name for probe in PROBES if probe.standard)
     """Probes by name."""
+    further_draws: Annotated[tuple[Probe, ...], Distinct] = tuple(
+        probe.name for probe in PROBES if probe.every_draw is not None
+    )
+    """Those of them that are asked on every draw of the data, of the training data; the others on the first alone."""
+    seeds: Count | None = None
+    """Of so many seeds of every draw, from the first on, networks are measured by themselves; all if left out. The
+    others are trained, and give accuracies and pairs."""
     between_optimizers: bool = True
     """Ask the probes of pairs also of runs that differ in their optimizer only."""
 
@@ -158,13 +174,24 @@ class _Probes(_Frozen):
         """Those of a probe by its name."""
         return getattr(self, probe)
 
-    def of(self, *kinds: Of) -> list[Declaration]:
-        """The probes that are asked for of a model, a trajectory, a pair, several models or a family."""
-        return [probe for probe in PROBES if probe.name in self.run and probe.of in kinds]
+    def of(self, *kinds: Of, further: bool = False) -> list[Declaration]:
+        """The probes that are asked for of a model, a trajectory, a pair, several models or a family.
+
+        Args:
+            kinds: what they are about.
+            further: only those that are asked on draws of the data after the first too.
+        """
+        asked = set(self.run) & set(self.further_draws) if further else set(self.run)
+        return [probe for probe in PROBES if probe.name in asked and probe.of in kinds]
 
 
 # Where a study of many networks wants other settings than a report about one model.
-STUDY_SETTINGS: dict[str, dict[str, Any]] = {"random_line": {"draws": 1}, "spectrum": {"tol": 1e-4}}
+STUDY_SETTINGS: dict[str, dict[str, Any]] = {
+    "random_line": {"draws": 1},
+    "spectrum": {"samples": 20, "tol": 1e-2},
+    "epsilon_sharpness": {"samples": 30, "curve_samples": 10},
+    "trajectory_sharpness": {"samples": 5, "tol": 0.05},
+}
 
 if TYPE_CHECKING:
     Probes = _Probes
@@ -185,17 +212,23 @@ class Run(_Frozen):
     activation: Activation
     optimizer: Optimizer
     weight_decay: float
+    data_seed: int
     seed: int
 
     @property
     def group(self) -> tuple[str, str, str]:
-        """Networks of one group train together: they share data, architecture and activation."""
+        """Networks of one group train together: they share data set, architecture and activation."""
         return self.dataset, self.architecture, self.activation
 
     @property
     def configuration(self) -> tuple[str, str, str, str, float]:
-        """Networks of one configuration differ in their seed only."""
+        """Networks of one configuration differ in their seed and in the draw of their data only."""
         return self.dataset, self.architecture, self.activation, self.optimizer, self.weight_decay
+
+    @property
+    def siblings(self) -> tuple[str, str, str, str, float, int]:
+        """Siblings differ in their seed only: they share their examples, so that there are paths between them."""
+        return *self.configuration, self.data_seed
 
     def __str__(self) -> str:
         return " · ".join(
@@ -205,13 +238,14 @@ class Run(_Frozen):
                 self.activation,
                 self.optimizer,
                 f"weight decay {self.weight_decay:g}",
+                f"data seed {self.data_seed}",
                 f"seed {self.seed}",
             )
         )
 
 
 class Study(_Frozen):
-    """A study: every combination of data set, architecture, activation, optimizer, weight decay and seed."""
+    """A study: every combination of data set, architecture, activation, optimizer, weight decay, data seed and seed."""
 
     name: str = "custom"
     data: Data = Data()
@@ -231,23 +265,57 @@ class Study(_Frozen):
 
     def runs(self) -> Iterator[Run]:
         """Every network of the matrix; those that train together stand together."""
-        yield from self._matrix(self.training.weight_decays, self.training.seeds)
+        yield from self._matrix(self.training.weight_decays, self.training.seeds, self.data.seeds)
 
     def regularization_runs(self) -> Iterator[Run]:
         """Every network of the regularization study; some may be networks of the matrix too."""
-        yield from self._matrix(self.regularization.weight_decays, self.regularization.seeds)
+        draws = self.data.seeds[: self.regularization.draws]
+        yield from self._matrix(self.regularization.weight_decays, self.regularization.seeds, draws)
 
     def all_runs(self) -> list[Run]:
         """Every network once: those of the matrix, then those that only the regularization study has."""
         return list(dict.fromkeys([*self.runs(), *self.regularization_runs()]))
 
-    def _matrix(self, weight_decays: tuple[float, ...], seeds: tuple[int, ...]) -> Iterator[Run]:
-        for dataset, architecture, activation, optimizer, weight_decay, seed in itertools.product(
+    def of_first_draw(self, run: Run) -> bool:
+        """Whether a run has the first draw of the data, which has every probe and the figures."""
+        return run.data_seed == self.data.seeds[0]
+
+    def probes_of(self, run: Run, *kinds: Of) -> list[Declaration]:
+        """The probes of these kinds that are asked of a run, or of it and those beside it.
+
+        Of a network of the regularization study alone only what findings rest on is asked, apart from what its family
+        tells. Of a seed beyond `probes.seeds` nothing is asked but what it shares with others.
+        """
+        if not self._measured(run) and set(kinds) <= {"model", "trajectory"}:
+            return []
+        if self._of_matrix(run) or kinds == ("family",):
+            return self.probes.of(*kinds, further=not self.of_first_draw(run))
+        return self.probes.of("model", further=True) if "model" in kinds else []
+
+    def settings_of(self, run: Run, probe: Declaration) -> Settings:
+        """How finely a probe is measured of a run: beside the matrix on its first draw as a mean over many needs it."""
+        settings = self.probes.settings(probe.name)
+        if self.of_first_draw(run) and (self._of_matrix(run) or probe.of == "family"):
+            return settings
+        return replace(settings, **(probe.every_draw or {}))
+
+    def _of_matrix(self, run: Run) -> bool:
+        return run.weight_decay in self.training.weight_decays
+
+    def _measured(self, run: Run) -> bool:
+        seeds = self.training.seeds if self._of_matrix(run) else self.regularization.seeds
+        return run.seed in seeds[: self.probes.seeds]
+
+    def _matrix(
+        self, weight_decays: tuple[float, ...], seeds: tuple[int, ...], data_seeds: tuple[int, ...]
+    ) -> Iterator[Run]:
+        for dataset, architecture, activation, optimizer, weight_decay, data_seed, seed in itertools.product(
             self.data.datasets,
             self.model.grid(),
             self.model.activations,
             self.training.optimizers,
             weight_decays,
+            data_seeds,
             seeds,
         ):
             yield Run(
@@ -256,6 +324,7 @@ class Study(_Frozen):
                 activation=activation,
                 optimizer=optimizer,
                 weight_decay=weight_decay,
+                data_seed=data_seed,
                 seed=seed,
             )
 
@@ -299,24 +368,26 @@ def _dotted(path: Sequence[str]) -> str:
 
 
 def explain(error: ValidationError, named: Callable[[Sequence[str]], str] = _dotted) -> str:
-    """The first thing that pydantic found wrong, as one line: field, what was wanted, what came.
+    """Everything that pydantic found wrong, in one line: of each field what was wanted, and what came.
 
     Args:
         error: what pydantic raised.
         named: (names of tables and field, outermost first) -> what the line calls the field.
     """
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if not isinstance(part, int)]
+    return "; ".join(dict.fromkeys(_explained(found, named) for found in error.errors()))
+
+
+def _explained(found: ErrorDetails, named: Callable[[Sequence[str]], str]) -> str:
+    path = [str(part) for part in found["loc"] if not isinstance(part, int)]
     field = named(path)
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if found["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"there is no field {field}: see `lossatlas run --help` for all of them"
-    raised = first.get("ctx", {}).get("error")
+    raised = found.get("ctx", {}).get("error")
     if isinstance(raised, SettingError):
         return f"{named([*path, raised.setting])} {raised.problem}"
-    wanted = first["msg"].removeprefix("Value error, ").replace("Input should be", "wanted")
-    if first["type"] == "dataclass_type":
+    wanted = found["msg"].removeprefix("Value error, ").replace("Input should be", "wanted")
+    if found["type"] == "dataclass_type":
         wanted = "wanted a table of settings"
     # A whole table says no more than the sentence about it does.
-    got = "" if isinstance(first["input"], Mapping | BaseModel) else f", got {first['input']!r}"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {wanted}{got}{more}"
+    got = "" if isinstance(found["input"], Mapping | BaseModel) else f", got {found['input']!r}"
+    return f"{field}: {wanted}{got}"

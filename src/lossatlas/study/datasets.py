@@ -26,10 +26,10 @@ class Task:
         return self.train[0].shape[1]
 
 
-def make_task(name: Name, data: Data) -> Task:
-    """The data set of that name; the same settings give the same examples."""
+def make_task(name: Name, data: Data, data_seed: int) -> Task:
+    """One draw of the data set of that name; the same settings and seed give the same examples."""
     total = data.train + data.test
-    seed = key(data.seed, name, "data") % 2**32
+    seed = key(data_seed, name, "data") % 2**32
     rng = np.random.default_rng(seed)
     if name == "moons":
         inputs, targets = make_moons(total, noise=data.noise, random_state=seed)
@@ -48,6 +48,11 @@ def make_task(name: Name, data: Data) -> Task:
     x = torch.as_tensor((inputs - mean) / std, dtype=torch.float32)
     y = torch.as_tensor(targets, dtype=torch.int64)
     return Task(train=(x[: data.train], y[: data.train]), test=(x[data.train :], y[data.train :]))
+
+
+def draws(name: Name, data: Data) -> dict[int, Task]:
+    """Every draw of a data set that a study has, by its data seed."""
+    return {data_seed: make_task(name, data, data_seed) for data_seed in data.seeds}
 
 
 def _gaussians(total: int, data: Data, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

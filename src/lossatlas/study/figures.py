@@ -24,13 +24,13 @@ def of_run(store: Store, run: Run) -> list[Drawing]:
             probe=probe, sources={"": store.result_file(run, probe.name)}, folder=store.figures_of(run, probe.name),
             title=str(run), failures=store.run_folder(run), dpi=DPI,
         )
-        for probe in store.study.probes.of("model", "trajectory")
+        for probe in store.study.probes_of(run, "model", "trajectory")
     ]  # fmt: skip
 
 
 def of_pairs(store: Store, runs: Sequence[Run]) -> list[Drawing]:
     """The figures between every two of these runs: as trained, and with neurons aligned where there is such a path."""
-    probes = store.study.probes.of("pair")
+    probes = store.study.probes_of(runs[0], "pair")
     return [_of_pair(store, probe, a, b) for probe in probes for a, b in itertools.combinations(runs, 2)]
 
 
@@ -42,7 +42,7 @@ def of_models(store: Store, runs: Sequence[Run]) -> list[Drawing]:
             probe=probe, sources={"": store.models_file(run, probe.name)}, folder=store.models_figures(run, probe.name),
             title=str(run).replace(f" · seed {run.seed}", ""), failures=store.configuration_folder(run), dpi=DPI,
         )
-        for probe in store.study.probes.of("models")
+        for probe in store.study.probes_of(run, "models")
         if len(runs) > probe.fewest
     ]  # fmt: skip
 
@@ -54,7 +54,7 @@ def of_family(store: Store, run: Run) -> list[Drawing]:
             probe=probe, sources={"": file}, folder=store.family_figures(run, probe.name),
             title=" · ".join((*run.group, run.optimizer)), failures=file.parent, dpi=DPI,
         )
-        for probe in store.study.probes.of("family")
+        for probe in store.study.probes_of(run, "family")
         for file in [store.family_file(run, probe.name)]
     ]  # fmt: skip
 

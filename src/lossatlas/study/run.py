@@ -19,8 +19,9 @@ from lossatlas.execution.progress import Progress
 from lossatlas.study import figures as figures_of
 from lossatlas.study import subjects
 from lossatlas.study.analysis import tables
+from lossatlas.study.atlas import Atlas, draw_atlas
 from lossatlas.study.config import Run, Study
-from lossatlas.study.estimate import FIGURE_SECONDS, StudyEstimate
+from lossatlas.study.estimate import FIGURE_SECONDS, TILE_SECONDS, StudyEstimate
 from lossatlas.study.report.write import write_report
 from lossatlas.study.site import planes
 from lossatlas.study.site.site import Site
@@ -129,9 +130,10 @@ def expected(store: Store, estimate: StudyEstimate, *, figures: bool, workers: i
         "probes": [job.cost for job in _jobs_of_probes(store, estimate, usable, matrix)],
     }
     if figures:
+        usable, matrix = (list(filter(study.of_first_draw, runs)) for runs in (usable, matrix))
         parts = [figures_of.of_run(store, run) for run in matrix]
         parts += [figures_of.of_pairs(store, runs) for runs in _connected(store, matrix)]
-        parts += [figures_of.of_models(store, runs) for runs in _grouped(matrix, lambda run: run.configuration)]
+        parts += [figures_of.of_models(store, runs) for runs in _grouped(matrix, lambda run: run.siblings)]
         parts += [figures_of.of_family(store, runs[0]) for runs in _families(store, usable)]
         undrawn = [[one for one in part if not any(one.folder.glob(one.probe.figure("*")))] for part in parts]
         costs["figures"] = [FIGURE_SECONDS * len(some) for some in undrawn if some]
@@ -167,7 +169,7 @@ def _training_jobs(store: Store, estimate: StudyEstimate) -> Iterator[Job]:
 
 def _measuring_jobs(store: Store, estimate: StudyEstimate) -> Iterator[Job]:
     study = store.study
-    yield from _jobs_of_probes(store, estimate, store.converged(study.all_runs()), store.converged(study.runs()))
+    yield from _jobs_of_probes(store, estimate, store.usable(study.all_runs()), store.usable(study.runs()))
 
 
 def _jobs_of_probes(store: Store, estimate: StudyEstimate, every: list[Run], matrix: list[Run]) -> Iterator[Job]:
@@ -185,7 +187,7 @@ def _jobs_of_probes(store: Store, estimate: StudyEstimate, every: list[Run], mat
     for runs in _connected(store, matrix):
         if subjects.missing_pairs(store, runs):
             yield Job(subjects.connect_runs, (store, runs), estimate.pairs(runs))
-    for runs in _grouped(matrix, lambda run: run.configuration):
+    for runs in _grouped(matrix, lambda run: run.siblings):
         if todo := missing(subjects.of_models(store, runs)):
             yield Job(subjects.measure_models, (store, runs), estimate.run(runs[0], [one.probe for one in todo]))
     for runs in _families(store, every):
@@ -194,16 +196,18 @@ def _jobs_of_probes(store: Store, estimate: StudyEstimate, every: list[Run], mat
 
 
 def _drawing_jobs(store: Store, formats: Sequence[Format]) -> Iterator[Job]:
-    matrix = store.converged(store.study.runs())
-    every, site = store.converged(store.study.all_runs()), Site(store)
-    drawn = set(matrix)  # the others, of the regularization study alone, have surfaces that turn and no figures
-    for run in every:
-        drawings = stale(figures_of.of_run(store, run), formats) if run in drawn else []
+    first = store.study.of_first_draw
+    matrix = store.usable(filter(first, store.study.runs()))
+    every, site = store.usable(filter(first, store.study.all_runs())), Site(store)
+    for run in matrix:  # the others, of the regularization study alone, have figures of their families
+        drawings = stale(figures_of.of_run(store, run), formats)
         if drawings or planes.stale(site, run):
             yield Job(figures_of.draw_run, (store, run, drawings, formats), FIGURE_SECONDS * (1 + len(drawings)))
     others = [figures_of.of_pairs(store, runs) for runs in _connected(store, matrix)]
-    others += [figures_of.of_models(store, runs) for runs in _grouped(matrix, lambda run: run.configuration)]
+    others += [figures_of.of_models(store, runs) for runs in _grouped(matrix, lambda run: run.siblings)]
     others += [figures_of.of_family(store, runs[0]) for runs in _families(store, every)]
+    if (atlas := Atlas(store)).stale:
+        yield Job(draw_atlas, (store,), TILE_SECONDS * len(atlas.planes))
     for drawings in (stale(some, formats) for some in others):
         if drawings:
             yield Job(figures_of.draw_all, (drawings, formats), FIGURE_SECONDS * len(drawings))
@@ -222,15 +226,17 @@ def _connected(store: Store, usable: Sequence[Run]) -> list[list[Run]]:
     probes = store.study.probes
     if not probes.of("pair"):
         return []
-    groups = _grouped(usable, lambda run: run.configuration)
+    groups = [runs for runs in _grouped(usable, lambda run: run.siblings) if store.study.probes_of(runs[0], "pair")]
     if probes.between_optimizers:
-        groups += _grouped(usable, lambda run: (*run.group, run.weight_decay, run.seed))
+        first = filter(store.study.of_first_draw, usable)
+        groups += _grouped(first, lambda run: (*run.group, run.weight_decay, run.seed))
     return [runs for runs in groups if len(runs) > 1]
 
 
 def _families(store: Store, usable: Sequence[Run]) -> list[list[Run]]:
     """Runs that differ in their weight decay and seed only; a seed of which a network is not usable is left out."""
-    by_seed = _grouped(store.study.regularization_runs(), lambda run: (*run.group, run.optimizer, run.seed))
-    known = set(usable)
+    study, known = store.study, set(usable)
+    asked = [run for run in study.regularization_runs() if study.probes_of(run, "family")]
+    by_seed = _grouped(asked, lambda run: (*run.group, run.optimizer, run.data_seed, run.seed))
     whole = [run for runs in by_seed if known.issuperset(runs) for run in runs]
-    return _grouped(whole, lambda run: (*run.group, run.optimizer))
+    return _grouped(whole, lambda run: (*run.group, run.optimizer, run.data_seed))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
@@ -37,16 +38,23 @@ class Store:
         return self.configuration_folder(run) / f"seed={run.seed}"
 
     def configuration_folder(self, run: Run) -> Path:
-        return self.root / "experiments" / _hive(run) / f"weight_decay={run.weight_decay:g}"
+        """Of a run's configuration on one draw of the data."""
+        return self._experiments(run) / f"weight_decay={run.weight_decay:g}"
+
+    def _experiments(self, run: Run) -> Path:
+        return self.root / "experiments" / _hive(run, f"data_seed={run.data_seed}")
 
     def figure_folder(self, run: Run) -> Path:
         return self.configuration_figure_folder(run) / f"seed={run.seed}"
 
     def configuration_figure_folder(self, run: Run) -> Path:
         """Weight decay is a level of the tree only where the study has more than one."""
-        folder = self.root / "figures" / _hive(run)
         several = len(self.study.training.weight_decays) > 1
-        return folder / f"weight_decay={run.weight_decay:g}" if several else folder
+        return self._figures(run) / (f"weight_decay={run.weight_decay:g}" if several else "")
+
+    def _figures(self, run: Run) -> Path:
+        """Without the draw of the data: figures are of the first."""
+        return self.root / "figures" / _hive(run)
 
     # Results of probes and their figures, by the name of the probe ---------------------------------------------
 
@@ -90,20 +98,20 @@ class Store:
         return self.pair_figures(a, b, probe) / BY_NAME[probe].figure(kind)
 
     def models_file(self, run: Run, probe: str) -> Path:
-        """The result of a probe about all seeds of a run's configuration."""
+        """The result of a probe about a run and its siblings."""
         return self.configuration_folder(run) / BY_NAME[probe].place / BY_NAME[probe].file
 
     def models_figures(self, run: Run, probe: str) -> Path:
-        """The folder of the figures of a probe about all seeds of a run's configuration."""
+        """The folder of the figures of a probe about a run and its siblings."""
         return self.configuration_figure_folder(run) / BY_NAME[probe].place
 
     def family_file(self, run: Run, probe: str) -> Path:
         """The result of a probe over the weight decays of a run's configuration."""
-        return self.root / "experiments" / _hive(run) / BY_NAME[probe].place / BY_NAME[probe].file
+        return self._experiments(run) / BY_NAME[probe].place / BY_NAME[probe].file
 
     def family_figures(self, run: Run, probe: str) -> Path:
         """The folder of the figures of a probe over the weight decays of a run's configuration."""
-        return self.root / "figures" / _hive(run) / BY_NAME[probe].place
+        return self._figures(run) / BY_NAME[probe].place
 
     def family_figure_file(self, run: Run, probe: str, kind: str) -> Path:
         """A figure of a probe over the weight decays of a run's configuration."""
@@ -112,8 +120,8 @@ class Store:
     def _pairs(self, run: Run, probe: str, between: Between) -> Path:
         if between == "seed":
             return self.configuration_folder(run) / BY_NAME[probe].place
-        level = _hive(run).parent / "between_optimizers" / f"weight_decay={run.weight_decay:g}" / f"seed={run.seed}"
-        return self.root / "experiments" / level / BY_NAME[probe].place
+        level = f"data_seed={run.data_seed}/weight_decay={run.weight_decay:g}/seed={run.seed}"
+        return self.root / "experiments" / _hive(run).parent / "between_optimizers" / level / BY_NAME[probe].place
 
     # What is there ---------------------------------------------------------------------------------------------
 
@@ -125,10 +133,18 @@ class Store:
         written = read_json(self.run_folder(run) / "metrics.json")
         return {name: float(value) if value in NOT_FINITE else value for name, value in written.items()}
 
+    def history(self, run: Run) -> pd.DataFrame:
+        """Loss and accuracy of both splits after every epoch that was evaluated, initialization first."""
+        file = self.run_folder(run) / "history.csv"
+        try:
+            return pd.read_csv(file)
+        except (OSError, ValueError) as error:
+            raise InputError(damaged(file, str(error), delete=self.run_folder(run))) from error
+
     def diverged(self, run: Run) -> bool:
         return self.metrics(run)["status"] == "diverged"
 
-    def converged(self, runs: Iterable[Run]) -> list[Run]:
+    def usable(self, runs: Iterable[Run]) -> list[Run]:
         """Those runs that were trained and did not diverge."""
         return [run for run in runs if self.trained(run) and not self.diverged(run)]
 
@@ -166,12 +182,13 @@ def what_differs(a: Run, b: Run) -> Between:
     return "seed" if a.optimizer == b.optimizer else "optimizer"
 
 
-def _hive(run: Run) -> Path:
+def _hive(run: Run, *further: str) -> Path:
     return Path(
         f"dataset={run.dataset}",
         f"arch={run.architecture}",
         f"activation={run.activation}",
         f"optimizer={run.optimizer}",
+        *further,
     )
 
 

@@ -26,15 +26,7 @@ from lossatlas.study.training.ensemble import losses_of
 
 Seconds = Mapping[str, float]
 
-# Streams of random numbers that had names before their probes had one name everywhere: kept, so that the same study has
-# the same numbers. Slices at several weight decays have the directions of the random plane.
-STREAMS = {
-    "random_line": "random line",
-    "random_plane": "random plane",
-    "slice_by_weight_decay": "random plane",
-    "spectrum": "hessian",
-    "epsilon_sharpness": "sharpness",
-}
+STREAMS = {"slice_by_weight_decay": "random_plane"}  # slices at several weight decays: the plane's own directions
 
 
 @dataclass(frozen=True)
@@ -46,14 +38,17 @@ class Networks:
 
     @classmethod
     def like(cls, store: Store, run: Run) -> Networks:
-        task = make_task(run.dataset, store.study.data)
+        task = make_task(run.dataset, store.study.data, run.data_seed)
         losses = losses_of(models.build(run.architecture, run.activation, task.dimension), task)
         return cls(store, Subject(losses, next(iter(losses.values())).theta))
 
     def one(self, run: Run) -> Subject:
-        """A run, with its whole trajectory."""
+        """A run, with its whole trajectory; on draws of the data after the first with its training data alone."""
+        losses = self.subject.losses
+        if not self.store.study.of_first_draw(run):
+            losses = {"train": losses["train"]}
         trajectory = self.store.trajectory(run, self.subject.loss.layout)  # (t, P)
-        return replace(self.subject, theta=trajectory[-1], trajectory=trajectory)
+        return replace(self.subject, losses=losses, theta=trajectory[-1], trajectory=trajectory)
 
     def with_others(self, run: Run, others: Sequence[Run]) -> Subject:
         """A run and other solutions; they are called after what sets them apart from it."""
@@ -82,8 +77,8 @@ class Networks:
 def of_run(store: Store, run: Run) -> list[Measurement]:
     """What the study wants to know of one network."""
     return [
-        _measurement(store, probe, store.result_file(run, probe.name), seed=run.seed, folder=store.run_folder(run))
-        for probe in store.study.probes.of("model", "trajectory")
+        _measurement(store, probe, store.result_file(run, probe.name), run=run, folder=store.run_folder(run))
+        for probe in store.study.probes_of(run, "model", "trajectory")
     ]
 
 
@@ -109,11 +104,11 @@ class Pair:
 def of_pairs(store: Store, runs: Sequence[Run]) -> list[Pair]:
     """What the study wants to know of every two of these runs; with one hidden layer also after aligning neurons."""
     pairs = []
-    for probe, (a, b) in itertools.product(store.study.probes.of("pair"), itertools.combinations(runs, 2)):
+    for probe, (a, b) in itertools.product(store.study.probes_of(runs[0], "pair"), itertools.combinations(runs, 2)):
         for aligned in (False, True) if _alignable(a) else (False,):
             file = store.pair_file(a, b, probe.name, aligned=aligned)
             one = _measurement(
-                store, probe, file, seed=a.seed, folder=file.parent.parent,
+                store, probe, file, run=a, folder=file.parent.parent,
                 other=file.parent.name + ("_aligned" if aligned else ""),
             )  # fmt: skip
             pairs.append(Pair(one, a, b, aligned))
@@ -124,7 +119,8 @@ def missing_pairs(store: Store, runs: Sequence[Run]) -> bool:
     """Whether something between these runs is still to be measured, or to be summed up."""
     pairs = of_pairs(store, runs)
     between = what_differs(*runs[:2])
-    summaries = [store.pairs_file(runs[0], probe.name, between=between) for probe in store.study.probes.of("pair")]
+    probes = store.study.probes_of(runs[0], "pair")
+    summaries = [store.pairs_file(runs[0], probe.name, between=between) for probe in probes]
     return bool(missing(one.measurement for one in pairs)) or not all(map(Path.is_file, summaries))
 
 
@@ -142,7 +138,7 @@ def connect_runs(store: Store, runs: Sequence[Run]) -> Seconds:
     seconds = measure(
         (one.measurement for one in pairs), lambda measurement: measurement.ask(subject_of(*_key(measurement)))
     )
-    for probe in store.study.probes.of("pair"):
+    for probe in store.study.probes_of(runs[0], "pair"):
         own = [one for one in pairs if one.measurement.probe is probe]
         file = store.pairs_file(runs[0], probe.name, between=what_differs(*runs[:2]))
         with recording(f"summary of {probe.name}", file.parent):
@@ -182,19 +178,19 @@ def _definitions(probe: Probe) -> dict[str, str]:
 
 
 def of_models(store: Store, runs: Sequence[Run]) -> list[Measurement]:
-    """What the study wants to know of all seeds of a configuration together."""
+    """What the study wants to know of siblings together."""
     return [
         _measurement(
-            store, probe, store.models_file(runs[0], probe.name), seed=runs[0].seed,
+            store, probe, store.models_file(runs[0], probe.name), run=runs[0],
             folder=store.configuration_folder(runs[0]),
         )
-        for probe in store.study.probes.of("models")
+        for probe in store.study.probes_of(runs[0], "models")
         if len(runs) > probe.fewest
     ]  # fmt: skip
 
 
 def measure_models(store: Store, runs: Sequence[Run]) -> Seconds:
-    """Do the measurements of all seeds of a configuration that are missing."""
+    """Do the measurements of siblings that are missing."""
     subject = Networks.like(store, runs[0]).with_others(runs[0], runs[1:])
     return measure(of_models(store, runs), lambda one: one.ask(subject))
 
@@ -205,9 +201,9 @@ def measure_models(store: Store, runs: Sequence[Run]) -> Seconds:
 def of_family(store: Store, runs: Sequence[Run]) -> list[Measurement]:
     """What the study wants to know of networks of one configuration that differ in their weight decay."""
     found = []
-    for probe in store.study.probes.of("family"):
+    for probe in store.study.probes_of(runs[0], "family"):
         file = store.family_file(runs[0], probe.name)
-        found.append(_measurement(store, probe, file, seed=runs[0].seed, folder=file.parent))
+        found.append(_measurement(store, probe, file, run=runs[0], folder=file.parent))
     return found
 
 
@@ -218,7 +214,8 @@ def measure_family(store: Store, runs: Sequence[Run]) -> Seconds:
     def answer(measurement: Measurement) -> xr.Dataset:
         seeds = {seed: networks.family(members) for seed, members in _by_seed(runs).items()}
         results = [
-            replace(measurement, key=(seed, *measurement.key[1:])).ask(subject) for seed, subject in seeds.items()
+            replace(measurement, key=(*measurement.key[:1], seed, *measurement.key[2:])).ask(subject)
+            for seed, subject in seeds.items()
         ]
         return xr.concat(results, dim=xr.IndexVariable("seed", list(seeds)), combine_attrs="drop_conflicts")
 
@@ -239,9 +236,9 @@ def example(store: Store, run: Run) -> Subject:
     )
 
 
-def _measurement(store: Store, probe: Probe, file: Path, *, seed: int, folder: Path, other: str = "") -> Measurement:
-    key = (seed, STREAMS.get(probe.name, probe.name))
-    settings = store.study.probes.settings(probe.name)
+def _measurement(store: Store, probe: Probe, file: Path, *, run: Run, folder: Path, other: str = "") -> Measurement:
+    key = (run.data_seed, run.seed, STREAMS.get(probe.name, probe.name))
+    settings = store.study.settings_of(run, probe)
     return Measurement(probe=probe, settings=settings, file=file, key=key, folder=folder, other=other)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import struct
-from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -18,12 +16,8 @@ from lossatlas.errors import InputError
 from lossatlas.files import TEMPORARY, damaged, write_bytes
 from lossatlas.loss.loss import Loss
 from lossatlas.parameters.layout import Layout
-
-Weights = nn.Module | Mapping[str, Tensor] | Tensor | str | Path  # a state dict, θ, or a file of one
-
-FILE = re.compile(r"step=(\d+)\.safetensors")
-COMPILED = "_orig_mod."  # what torch.compile puts before the names of the module it wraps
-PARALLEL = "module."  # what DataParallel and DistributedDataParallel do
+from lossatlas.training.weight_files import RECORDED, load_weights, weight_files
+from lossatlas.training.weights import COMPILED, fitting_state, parameter_names
 
 # θ in a file of its own -----------------------------------------------------------------------------------------
 
@@ -83,62 +77,17 @@ def check_length(file: Path, *, delete: Path) -> None:
         raise InputError(damaged(file, f"wanted {wanted} bytes, got {size}", delete=delete))
 
 
-# Weights from elsewhere -----------------------------------------------------------------------------------------
-
-
-def theta_of(source: Weights, loss: Loss, what: str) -> Tensor:
-    """θ `(P,)` of weights in whatever form, in the type and on the device of a loss.
-
-    Args:
-        source: a module, a state dict, a flat vector `(P,)`, or the file of a state dict (.safetensors, .pt, .pth).
-            Names may stand behind what torch.compile and parallel wrappers put before them.
-        loss: says which parameters make up θ.
-        what: what the weights are called in messages.
-
-    Raises:
-        InputError: the file cannot be read, or the weights are of another architecture.
-    """
-    if isinstance(source, (str, Path)):
-        what = f"{what}, {source},"
-        source = _read_state_dict(Path(source), what)
-    try:
-        if isinstance(source, nn.Module):
-            return loss.layout.theta_of(source).to(loss.theta)
-        if isinstance(source, Tensor):
-            loss.layout.check(source)
-            return source.detach().to(loss.theta)
-        names = parameter_names(loss.layout, source.keys())
-        return loss.layout.flatten({name: source[names[name]].detach() for name in loss.layout.names}).to(loss.theta)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{what} does not fit the model: {error}") from error
-
-
-def _read_state_dict(file: Path, what: str) -> Mapping[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{what} is not there") from error
-    except Exception as error:  # whatever a damaged file makes a reader say
-        raise InputError(f"{what} cannot be read: {str(error).splitlines()[0]}") from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else loaded
-    if not isinstance(state, Mapping):
-        raise InputError(f"{what} holds a {type(state).__name__}: wanted a state dict")
-    return state
-
-
 # A folder of checkpoints ----------------------------------------------------------------------------------------
 
 
 def checkpoint_files(folder: str | Path) -> dict[int, Path]:
     """The checkpoints in a `folder` by their step, in this order; none where there is no folder."""
-    matches = ((FILE.fullmatch(file.name), file) for file in Path(folder).glob("step=*.safetensors"))
+    matches = ((RECORDED.fullmatch(file.name), file) for file in Path(folder).glob("step=*.safetensors"))
     return dict(sorted((int(match[1]), file) for match, file in matches if match))
 
 
 def read_checkpoints(folder: str | Path, of: Loss | Layout) -> Tensor:
-    """θ of every checkpoint that a `Recorder` wrote to the folder, `(t, P)` in the order of steps.
+    """θ of every checkpoint in a folder, `(t, P)`: those of a `Recorder`, or others in the order of their numbers.
 
         trajectory_plane(loss, read_checkpoints("checkpoints", loss))
 
@@ -146,20 +95,21 @@ def read_checkpoints(folder: str | Path, of: Loss | Layout) -> Tensor:
     of what was recorded. Costs the t · P numbers in memory, and one checkpoint.
 
     Args:
-        folder: where the files `step=<number>.safetensors` lie.
+        folder: where the files lie, `step=<number>.safetensors` or others of `weight_files.weight_files`.
         of: says which parameters make up θ; a loss also says its type and device.
 
     Raises:
         ValueError: one line that names the file, when there is none, one is damaged, or one is of another architecture.
     """
-    files = checkpoint_files(folder)
+    files = weight_files(folder)
     if not files:
         raise ValueError(
-            f"{folder} holds no checkpoints: wanted files like step=000100.safetensors, as Recorder writes"
+            f"{folder} holds no checkpoints: wanted files like step=000100.safetensors, as Recorder writes, or others "
+            "of state dicts (.safetensors, .pt, .pth, .ckpt)"
         )
     layout = of.layout if isinstance(of, Loss) else of
     trajectory: Tensor | None = None
-    for row, file in enumerate(files.values()):
+    for row, file in enumerate(files):
         theta = read_checkpoint(file, layout)
         if trajectory is None:
             trajectory = (of.theta if isinstance(of, Loss) else theta).new_empty(len(files), layout.size)
@@ -172,7 +122,7 @@ def read_checkpoint(file: str | Path, layout: Layout) -> Tensor:
     """θ `(P,)` of one checkpoint, on the CPU.
 
     Args:
-        file: a .safetensors file.
+        file: of weights, .safetensors or one that torch wrote.
         layout: says which parameters make up θ; in the file their names may have a prefix.
 
     Raises:
@@ -180,7 +130,11 @@ def read_checkpoint(file: str | Path, layout: Layout) -> Tensor:
         ValueError: one line, when it is damaged or of another architecture.
     """
     try:
-        with safe_open(file, framework="pt") as opened:
+        if Path(file).suffix != ".safetensors":
+            state = fitting_state(load_weights(Path(file)), layout)
+            names = parameter_names(layout, state.keys())
+            return layout.flatten({name: state[names[name]].detach() for name in layout.names})
+        with safe_open(file, framework="pt") as opened:  # what the loss has no use for is not read
             names = parameter_names(layout, opened.keys())
             tensors = {name: opened.get_tensor(names[name]) for name in layout.names}
         return layout.flatten(tensors)
@@ -188,37 +142,10 @@ def read_checkpoint(file: str | Path, layout: Layout) -> Tensor:
         raise
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{file} is no complete checkpoint ({error}): delete it to read the others") from error
+    except InputError as error:
+        raise ValueError(f"{file} {error}") from error
     except ValueError as error:
         raise ValueError(f"{file} is of another architecture: {error}") from error
-
-
-def parameter_names(layout: Layout, names: Collection[str]) -> dict[str, str]:
-    """The name in a file of every parameter of the layout.
-
-    That is the name itself, less what a wrapper puts before it; else with the one prefix that fits all of them.
-
-    Args:
-        layout: the parameters that are wanted.
-        names: what the file holds.
-
-    Raises:
-        ValueError: a parameter is missing, or several prefixes fit.
-    """
-    wanted = {name: name.replace(COMPILED, "") for name in layout.names}
-    there = {name.replace(COMPILED, ""): name for name in names}
-    if all(name.startswith(PARALLEL) for name in wanted.values()) and not set(wanted.values()) <= set(there):
-        wanted = {name: bare.removeprefix(PARALLEL) for name, bare in wanted.items()}
-    first = next(iter(wanted.values()))
-    prefixes = [name.removesuffix(first) for name in there if f".{name}".endswith(f".{first}")]
-    fitting = [prefix for prefix in prefixes if all(f"{prefix}{name}" in there for name in wanted.values())]
-    if "" in fitting:
-        fitting = [""]
-    if not fitting:
-        missing = [name for name in wanted.values() if name not in there]
-        raise ValueError(f"it lacks {', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}")
-    if len(fitting) > 1:
-        raise ValueError(f"it holds {len(fitting)} parts that fit, {', '.join(fitting)}: take the loss of the whole")
-    return {name: there[f"{fitting[0]}{bare}"] for name, bare in wanted.items()}
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:

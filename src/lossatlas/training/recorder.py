@@ -6,24 +6,27 @@ buffers that a state dict has; `safetensors.torch.load_model(module, file)` puts
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import torch
-from torch import distributed, nn
+from safetensors.torch import load_file
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
 
 from lossatlas.parameters.layout import Layout
 from lossatlas.training.checkpoints import (
-    COMPILED,
     checkpoint_files,
     named_tensors,
     read_checkpoint,
     save_tensors,
 )
+from lossatlas.training.optimizer_updates import OptimizerUpdates
+from lossatlas.training.weights import COMPILED
 
 FEWEST = 3  # checkpoints that a trajectory plane takes
 
@@ -35,23 +38,25 @@ class Recorder:
             train as usual
 
     The last weights are also written when training ends by an exception or Ctrl-C, unless that came in the middle of
-    the optimizer's step. The module, its mode, the optimizer and all random streams stay as they are. Where several
-    processes train together, the first one writes. Costs a copy of the weights in memory and the time to write it,
-    during which training waits.
+    an optimizer's step, and where they changed in a way that nothing counted, which a warning says. The module, its
+    mode, the optimizer and all random streams stay as they are. Where several processes train together, the first one
+    writes. Costs a copy of the weights in memory and the time to write it, during which training waits.
 
     Args:
         module: what is trained, also inside torch.compile or DistributedDataParallel; or the part of it that matters.
         folder: where to; it may hold other files, but checkpoints only with `resume`.
         every: optimizer steps from one checkpoint to the next.
-        optimizer: whose steps are counted; without one, say `recorder.step()` after each.
+        optimizer: whose steps are counted; of several, a step is done when every one has made its own. Two half steps
+            (`first_step` and `second_step`, as for sharpness-aware minimisation) are one, and the perturbed weights
+            between them are not recorded. Without an optimizer, say `recorder.step()` after each.
         limit: most checkpoints to keep, at least three. Over it, `every` doubles and those in between are deleted.
         resume: go on in a folder with checkpoints. True: where the last one is, whose weights the module must have. A
             number: after so many steps; checkpoints later than that are deleted.
 
     Raises:
         FileExistsError: the folder holds checkpoints and `resume` is not given.
-        ValueError: `every` or `limit` is too small, or with `resume` the module has other weights than the last
-            checkpoint.
+        ValueError: `every` or `limit` is too small, the optimizer is none of torch's, or with `resume` the module has
+            other weights than the last checkpoint.
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class Recorder:
         folder: str | Path,
         *,
         every: int = 100,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | Iterable[Optimizer] | None = None,
         limit: int | None = None,
         resume: bool | int = False,
     ) -> None:
@@ -73,10 +78,16 @@ class Recorder:
         self.folder = Path(folder)
         self.every = every
         self.steps = 0  # done so far
-        self._optimizer, self._limit, self._resume = optimizer, limit, resume
-        self._hooks: list[Any] = []
-        self._within_step = False
+        self._limit, self._resume = limit, resume
+        self._updates = OptimizerUpdates(optimizer, self.step)
         self._written: int | None = None  # the step of the newest checkpoint
+
+    def __repr__(self) -> str:
+        written = "nothing" if self._written is None else f"step {self._written:,}"
+        return (
+            f"Recorder({type(self.module).__name__}, {self.layout.size:,} parameters, into {str(self.folder)!r} every "
+            f"{self.every:,} steps: {self.steps:,} done, {written} written last)"
+        )
 
     def __enter__(self) -> Self:
         there = checkpoint_files(self.folder)
@@ -86,19 +97,22 @@ class Recorder:
             self.steps = max(there, default=0) if self._resume is True else self._resume
         if self._written is None:
             self._write()
-        if self._optimizer is not None:
-            self._hooks = [
-                self._optimizer.register_step_pre_hook(lambda *_: self._begin_step()),
-                self._optimizer.register_step_post_hook(lambda *_: self.step()),
-            ]
+        self._updates.attach()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
-        if self._within_step:  # some weights are updated and some are not
+        self._updates.detach()
+        if self._updates.in_the_middle:  # some weights are updated and some are not, or all are perturbed
             return
+        if self._updates.waiting:  # one of several optimizers came last
+            self.steps += 1
+        elif self._written == self.steps and self._changed():
+            self.steps += 1
+            warnings.warn(
+                f"the weights changed after step {self.steps - 1} by something that was not counted: they are recorded "
+                f"as step {self.steps}; say recorder.step() after each update that is not by the optimizer given",
+                stacklevel=2,
+            )
         if self._written != self.steps:
             self._write()
         self._thin(keep_last=True)
@@ -107,14 +121,10 @@ class Recorder:
         """Count one step of the optimizer, or say with `done` how many have been done; write a checkpoint where one is
         due.
         """
-        self._within_step = False
         before, self.steps = self.steps, self.steps + 1 if done is None else done
         if self.steps // self.every > before // self.every:
             self._write()
             self._thin()
-
-    def _begin_step(self) -> None:
-        self._within_step = True
 
     def _prepare(self, there: Mapping[int, Path]) -> None:
         """Check or clear what lies in the folder already."""
@@ -143,6 +153,18 @@ class Recorder:
             save_tensors(named_tensors(self.module), self.folder / f"step={self.steps:06d}.safetensors")
         self._written = self.steps
 
+    def _changed(self) -> bool:
+        """Whether the weights are others than in the newest checkpoint; where only buffers are, it is written anew."""
+        if not _writes():
+            return False
+        file = checkpoint_files(self.folder).get(self.steps)
+        recorded, now = load_file(file) if file else {}, named_tensors(self.module)
+        different = {name for name in now if name not in recorded or not _same(now[name], recorded[name])}
+        if not different:
+            return False
+        self._written = None
+        return bool(file) and any(name.replace(COMPILED, "") in different for name, _ in self.module.named_parameters())
+
     def _thin(self, *, keep_last: bool = False) -> None:
         """Double `every` until what it leaves is within the limit, and delete the rest."""
         if self._limit is None or not _writes():
@@ -165,6 +187,11 @@ def _bare(module: nn.Module) -> nn.Module:
             module = module.module
         else:
             return module
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Bit for bit, but for the many kinds of NaN."""
+    return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
 
 
 def _writes() -> bool:

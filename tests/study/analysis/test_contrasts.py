@@ -5,28 +5,21 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from lossatlas.study.analysis.contrasts import (
-    COLUMNS,
-    RESOLUTION,
-    Contrast,
-    average,
-    between,
-    contrast_table,
-    log10,
-    units,
-)
+from lossatlas.study.analysis.contrast_table import COLUMNS, contrast_table
+from lossatlas.study.analysis.contrasts import RESOLUTION, Contrast, average, between, log10, units
 from lossatlas.study.analysis.runs import CONFIGURATION
 from tests.study.samples import networks, noise, paths, sample
 
 
 def table(runs: pd.DataFrame | None = None, pairs: pd.DataFrame | None = None) -> pd.DataFrame:
     made = sample(runs, pairs)
-    return contrast_table(made, made)
+    return contrast_table(made, made, {})
 
 
 def row(found: pd.DataFrame, **asked: object) -> pd.Series:
-    for name, value in {"scale": "linear", "dataset": "all", **asked}.items():
+    for name, value in {"scale": "linear", "at": "end", "dataset": "all", **asked}.items():
         found = found[found[name] == value]
     assert len(found) == 1
     return found.iloc[0]
@@ -56,7 +49,7 @@ def test_every_row_agrees_with_explicit_loops():
     runs = networks(
         {"test_loss": lambda r: np.exp(noise(r)), "test_accuracy": noise},
         dataset=["moons", "xor"], architecture=["1x50", "1x100", "4x100", "conv2x8"], activation=["relu", "tanh"],
-        optimizer=["sgd", "adam"], weight_decay=[0.0, 0.001],
+        optimizer=["sgd", "adam"], weight_decay=[0.0, 0.001], data_seed=[0, 1], seed=[0, 1],
     )  # fmt: skip
     runs = runs.sample(frac=0.8, random_state=1)
     found = table(runs)
@@ -72,12 +65,15 @@ def test_every_row_agrees_with_explicit_loops():
             levels = (a[asked.factor], b[asked.factor])
             if pd.isna(levels[0]) or pd.isna(levels[1]) or levels != (asked.level_a, asked.level_b):
                 continue
-            alike = a["seed"] == b["seed"] and all(a[name] is not pd.NA and a[name] == b[name] for name in held)
+            alike = all(a[name] == b[name] for name in ("data_seed", "seed")) and all(
+                a[name] is not pd.NA and a[name] == b[name] for name in held
+            )
             if alike and asked.dataset in ("all", a["dataset"]):
                 form = np.log10 if asked.scale == "log10" else float
                 differences.append(form(b[asked.outcome]) - form(a[asked.outcome]))
         assert asked.n == len(differences) > 0
         assert asked.estimate == pytest.approx(np.mean(differences))
+        assert asked.share == np.mean(np.sign(differences) == np.sign(asked.estimate))
     assert set(found.factor) == {"dataset", "depth", "width", "architecture", "activation", "optimizer", "weight_decay"}
     assert set(found[found.factor == "depth"].level_b) == {4}  # nothing of the ConvNets
     assert set(found[found.factor == "width"].level_b) == {100}
@@ -128,9 +124,9 @@ def test_several_levels_count_alike_and_incomplete_cells_do_not_count():
     )  # fmt: skip
     contrast = between("activation", ("relu", "gelu"), "tanh")
     runs.loc[runs.activation == "gelu", "test_loss"] += 100 * (runs.architecture == "4x100")
-    assert units(contrast, sample(runs), "test_loss")[0].values.tolist() == [5, 5, 5, -45, -45, -45]
+    assert units(contrast, sample(runs), "test_loss").values.tolist() == [5, 5, 5, -45, -45, -45]
     runs = runs[~((runs.activation == "gelu") & (runs.architecture == "4x100"))]
-    assert units(contrast, sample(runs), "test_loss")[0].values.tolist() == [5, 5, 5]
+    assert units(contrast, sample(runs), "test_loss").values.tolist() == [5, 5, 5]
 
 
 def test_a_difference_of_differences():
@@ -140,16 +136,16 @@ def test_a_difference_of_differences():
     )
     weights = {("adam", "tanh"): 1.0, ("sgd", "tanh"): -1.0, ("adam", "relu"): -1.0, ("sgd", "relu"): 1.0}
     contrast = Contrast(("optimizer", "activation"), weights, ("dataset", "architecture", "weight_decay"), {})
-    assert units(contrast, sample(runs), "test_loss")[0].mean().mean == 3
+    assert units(contrast, sample(runs), "test_loss").estimate == 3
 
 
 def test_averages_over_architectures_and_over_everything():
     runs = networks({"test_loss": lambda r: int(r.width)}, architecture=["1x50", "1x500", "2x100", "4x100"])
     over = between("family", "shallow", "deep", held=("dataset", "activation", "optimizer", "weight_decay"))
-    assert units(over, sample(runs), "test_loss")[0].values.tolist() == [100 - 275] * 3
-    assert units(average(), sample(runs), "test_loss")[0].mean().mean == 750 / 4
+    assert units(over, sample(runs), "test_loss").values.tolist() == [100 - 275] * 3
+    assert units(average(), sample(runs), "test_loss").estimate == pytest.approx(750 / 4)
     deep = average({"family": ("deep",)})
-    assert units(deep, sample(runs), lambda frame: frame.test_loss * 2)[0].mean().mean == 200
+    assert units(deep, sample(runs), lambda frame: frame.test_loss * 2).estimate == 200
 
 
 def test_infinities_are_shown_not_hidden():
@@ -174,40 +170,69 @@ def test_the_interval_is_that_of_the_matched_differences_within_cells():
     wide = runs.pivot_table(index=["architecture", "seed"], columns="optimizer", values="test_loss")
     cells = (wide.adam - wide.sgd).groupby("architecture")
     error = np.sqrt((cells.var(ddof=1) / 40).mean() / 2)
-    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.08)
-    assert found.resampled == "seeds"
+    assert found.high - found.low == pytest.approx(2 * 1.99 * error, rel=0.01)
+    assert (found.over, found.cells, found.draws) == ("seeds", 2, 1)
+    assert np.isnan(found.configurations_low)  # two cells are no sample of configurations
 
 
-def test_with_one_seed_whole_configurations_are_resampled_within_data_sets():
+def test_with_several_draws_it_is_that_of_the_means_of_draws():
+    """A draw that is easy for Adam is so for all architectures and seeds: five draws are five values."""
+
     def loss(r: pd.Series) -> float:
-        return 100 * (r.dataset == "xor") * (r.weight_decay > 0) + (r.weight_decay > 0) * noise(r)
+        return (r.optimizer == "adam") * (1 + np.sin(7 * r.data_seed) + 0.01 * noise(r))
 
-    architectures = [f"1x{width}" for width in range(10, 50)]
     runs = networks(
-        {"test_loss": loss}, dataset=["moons", "xor"], architecture=architectures, weight_decay=[0.0, 0.1], seed=[0]
-    )
-    decay = between("weight_decay", 0.0, 0.1)
-    found = units(decay, sample(runs), "test_loss")[0].mean()
-    assert (found.n, found.resampled) == (80, "configurations")
-    assert found.high - found.low == pytest.approx(4 / np.sqrt(80), rel=0.25)  # without the 100 between data sets
-    single = row(table(runs[runs.width < 11]), factor="weight_decay", outcome="test_loss", dataset="xor")
-    assert (single.level_a, single.level_b, single.n, single.resampled) == (0, 0.1, 1, "")
-    assert np.isnan([single.low, single.high]).all()
+        {"test_loss": loss}, architecture=["1x50", "2x100", "4x100"], optimizer=["sgd", "adam"],
+        data_seed=list(range(5)), seed=[0, 1],
+    )  # fmt: skip
+    found = row(table(runs), factor="optimizer", outcome="test_loss")
+    wide = runs.pivot_table(index=["data_seed", "architecture", "seed"], columns="optimizer", values="test_loss")
+    means = (wide.adam - wide.sgd).groupby("data_seed").mean()
+    low, high = stats.t.interval(0.95, 4, means.mean(), stats.sem(means))
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert (found.over, found.n, found.cells, found.draws) == ("draws", 30, 3, 5)
+    cells = (wide.adam - wide.sgd).groupby("architecture").mean()
+    low, high = stats.t.interval(0.95, 2, cells.mean(), stats.sem(cells))
+    assert (found.configurations_low, found.configurations_high) == pytest.approx((low, high))
+
+
+def test_two_draws_are_no_sample_of_draws():
+    runs = networks({"test_loss": noise}, optimizer=["sgd", "adam"], data_seed=[0, 1], seed=[0, 1, 2])
+    found = row(table(runs), factor="optimizer", outcome="test_loss")
+    assert (found.over, found.draws, found.cells, found.n) == ("seeds", 2, 1, 6)
+    # Seeds within draws: what differs between the two draws is left out.
+    wide = runs.pivot_table(index=["data_seed", "seed"], columns="optimizer", values="test_loss")
+    variances = (wide.adam - wide.sgd).groupby("data_seed").var(ddof=1).to_numpy() / 3 / 4
+    freedom = variances.sum() ** 2 / (variances**2 / 2).sum()
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(variances.sum())
+    assert found.high - found.low == pytest.approx(2 * reach)
+
+
+def test_one_seed_and_one_draw_leave_the_configurations_alone():
+    architectures = [f"1x{width}" for width in range(10, 18)]
+    runs = networks({"test_loss": noise}, architecture=architectures, weight_decay=[0.0, 0.1], seed=[0])
+    found = row(table(runs), factor="weight_decay", outcome="test_loss")
+    assert (found.n, found.over) == (8, "")
+    assert np.isnan([found.low, found.high]).all()
+    wide = runs.pivot_table(index="architecture", columns="weight_decay", values="test_loss")
+    low, high = stats.t.interval(0.95, 7, (wide[0.1] - wide[0.0]).mean(), stats.sem(wide[0.1] - wide[0.0]))
+    assert (found.configurations_low, found.configurations_high) == pytest.approx((low, high))
 
 
 def test_one_lone_seed_leaves_the_interval_to_the_other_cells():
     runs = networks({"test_loss": noise}, architecture=["1x50", "2x100", "4x100"], optimizer=["sgd", "adam"])
     kept = runs[(runs.architecture != "1x50") | (runs.seed == 0)]
-    found = units(between("optimizer", "sgd", "adam"), sample(kept), "test_loss")[0].mean()
-    assert (found.n, found.cells, found.single, found.resampled) == (7, 3, 1, "seeds")
+    found = units(between("optimizer", "sgd", "adam"), sample(kept), "test_loss").summary()
+    assert (found.n, found.cells, found.single, found.over) == (7, 3, 1, "seeds")
     assert found.low < found.mean < found.high
+    assert found.too_few
     seeds = list(range(4))
     pairs = paths(
         {"linear_connectivity_barrier": noise}, optimizer=["sgd", "adam"], architecture=["2x100", "4x100"], seed=seeds
     )
     kept = pairs[(pairs.architecture != "4x100") | (pairs.seed_b == 1)]
-    found = units(between("optimizer", "sgd", "adam"), sample(pairs=kept), "linear_connectivity_barrier")[0].mean()
-    assert (found.n, found.cells, found.single, found.resampled) == (7, 2, 1, "seeds")
+    found = units(between("optimizer", "sgd", "adam"), sample(pairs=kept), "linear_connectivity_barrier").summary()
+    assert (found.n, found.cells, found.single, found.over) == (7, 2, 1, "seeds")
 
 
 def test_a_row_depends_on_nothing_beside_it():
@@ -230,7 +255,7 @@ def test_a_row_depends_on_nothing_beside_it():
 # Paths ---------------------------------------------------------------------------------------------------------
 
 
-def test_barriers_are_compared_pair_by_pair_with_resampled_nodes():
+def test_barriers_are_compared_pair_by_pair_and_networks_are_left_out():
     # An odd seed makes all its pairs high: that is one odd network, and the interval must know.
     def barrier(r: pd.Series) -> float:
         return (r.optimizer == "adam") * (1 + 4 * (r.seed_b == 4))
@@ -248,9 +273,20 @@ def test_barriers_are_compared_pair_by_pair_with_resampled_nodes():
         table(runs, pairs[pairs.architecture == "2x100"]),
         outcome="linear_connectivity_barrier",
     )
-    error = np.sqrt(4 / 5 * np.var([0, 0, 0, 0, 4], ddof=1))  # the mean of the pairs is 1 + twice that of the seeds
-    assert one.high - one.low == pytest.approx(2 * 1.96 * error, rel=0.25)
+    error = 2 * stats.sem([0, 0, 0, 0, 4])  # the mean of the pairs is 1 + twice that of the seeds
+    assert one.high - one.low == pytest.approx(2 * stats.t.ppf(0.975, 4) * error)
     assert found.high - found.low < one.high - one.low
+
+
+def test_a_mean_barrier_is_not_below_zero_and_a_difference_of_barriers_may_be():
+    pairs = paths(
+        {"linear_connectivity_barrier": lambda r: (r.seed_b == 2) * (1 + (r.optimizer == "adam"))},
+        optimizer=["sgd", "adam"],
+    )
+    mean = units(average({"optimizer": ("adam",)}), sample(pairs=pairs), "linear_connectivity_barrier").summary()
+    change = units(between("optimizer", "sgd", "adam"), sample(pairs=pairs), "linear_connectivity_barrier").summary()
+    assert mean.low == 0 < mean.mean
+    assert change.low < 0 < change.mean
 
 
 def test_aligned_paths_count_only_where_they_are_asked_for():
@@ -259,11 +295,6 @@ def test_aligned_paths_count_only_where_they_are_asked_for():
         aligned=(False, True),
         optimizer=["sgd", "adam"],
     )
-    assert units(average(), sample(pairs=pairs), "linear_connectivity_barrier")[0].mean().mean == 3
+    assert units(average(), sample(pairs=pairs), "linear_connectivity_barrier").estimate == 3
     aligned = Contrast(("aligned",), {(True,): 1.0, (False,): -1.0}, tuple(CONFIGURATION), {})
-    assert units(aligned, sample(pairs=pairs), "linear_connectivity_barrier")[0].values.tolist() == [-2] * 6
-
-
-def test_networks_and_paths_cannot_be_asked_at_once():
-    with pytest.raises(ValueError, match="wanted one kind at a time"):
-        units(average(), sample(), "linear_connectivity_barrier", "test_loss")
+    assert units(aligned, sample(pairs=pairs), "linear_connectivity_barrier").values.tolist() == [-2] * 6

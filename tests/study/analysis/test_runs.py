@@ -8,13 +8,17 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from lossatlas.files import write_csv
 from lossatlas.results.storage import write_result
 from lossatlas.study.analysis.runs import (
     CONFIGURATION,
     MEASURES,
+    RECENT,
     REGULARIZATION_COLUMNS,
+    STILL,
     measure_table,
     pair_table,
+    recent_decrease,
     run_table,
     with_shape,
 )
@@ -63,7 +67,15 @@ def test_measures_of_every_run_with_the_mean_barrier_of_its_pairs(tmp_path):
     connect(store, runs[3], {(0, 1, False): 5.0, (1, 2, False): math.nan})
     write_tables(store)
     table = pd.read_csv(tmp_path / "tables" / "measures.csv")
-    assert list(table) == [*CONFIGURATION, "seed", "test_loss", "generalization_gap", *MEASURES]
+    assert list(table) == [
+        *CONFIGURATION,
+        "data_seed",
+        "seed",
+        "train_loss",
+        "test_loss",
+        "generalization_gap",
+        *MEASURES,
+    ]
     assert table.linear_connectivity_barrier[:3].tolist() == [1.5, 3.5, 4]
     assert table.linear_connectivity_barrier[3] == 5
     assert table.linear_connectivity_barrier[4:].isna().all()  # a pair without a barrier leaves its networks without
@@ -150,7 +162,8 @@ def test_weight_decays_of_both_studies_are_compared_and_other_factors_only_in_th
     assert decay[["level_a", "level_b", "n", "estimate"]].values.tolist() == [
         [0, 0.0001, 8, 4], [0, 0.001, 16, 1], [0.0001, 0.001, 8, -3],
     ]  # fmt: skip
-    assert decay.resampled.tolist() == ["configurations", "seeds", "configurations"]
+    assert decay.over.fillna("").tolist() == ["", "seeds", ""]
+    assert decay.configurations_low.notna().all()  # of eight cells
     assert loss.query("factor == 'optimizer'").n.tolist() == [4]
     minimum = found.query("outcome == 'interpolate_by_weight_decay_minimum' and scale == 'linear'")
     assert minimum[["scale", "level_a", "level_b", "n", "estimate"]].values.tolist() == [["linear", 0, 0.001, 2, 1]]
@@ -168,6 +181,41 @@ def test_a_network_of_both_studies_is_one_network(tmp_path):
     compare(store, next(store.study.regularization_runs()))
     tables = write_tables(store)
     decay = tables["contrasts"].query("factor == 'weight_decay' and scale == 'linear'").set_index("outcome")
-    assert decay.n[["test_loss", "interpolate_by_weight_decay_minimum", "interpolate_rise"]].tolist() == [8, 2, 8]
-    assert decay.estimate["interpolate_rise"] == 0  # its own path first: 0.5, not the 1 of `compare`
+    assert decay.n[["test_loss", "interpolate_by_weight_decay_minimum", "interpolate_rise"]].tolist() == [8, 2, 2]
+    # Of a network of the matrix its own path first: 0.5, not the 1 of `compare`, which the other network has.
+    assert decay.estimate["interpolate_rise"] == 0.5
     assert len(tables["regularization"]) == 16
+
+
+# Where a run stands --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("losses", "share"),
+    [
+        ([9.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0], 5 / 9),  # from epoch 1 to epoch 6
+        ([2.0, 2.0, 2.0, 2.0, 2.0, 3.0], -0.5),  # it rose
+        ([1.0] * 5, math.nan),  # too short to say
+        ([0.0] * 9, 0.0),
+    ],
+)
+def test_the_recent_decrease_is_that_of_the_last_five_epochs(losses, share):
+    history = pd.DataFrame({"epoch": range(len(losses)), "train_loss": losses})
+    assert recent_decrease(history) == pytest.approx(share, nan_ok=True)
+    assert RECENT == 5
+
+
+def test_epochs_that_were_not_evaluated_are_bridged_by_the_one_before():
+    history = pd.DataFrame({"epoch": [0, 4, 8, 12], "train_loss": [8.0, 4.0, 2.0, 1.0]})
+    assert recent_decrease(history) == pytest.approx(3 / 4)  # 12 − 5 = 7: from epoch 4
+
+
+def test_a_loss_that_still_falls_is_no_place_to_stand_whatever_its_gradient(tmp_path):
+    store = make_store(tmp_path, probes={"run": ["spectrum"]})
+    runs = train_all(store)
+    for run, last in zip(runs[:2], (1 - STILL / 2, 1 - 2 * STILL), strict=False):
+        losses = [(epoch, 1.0 if epoch < 6 else last) for epoch in range(7)]
+        write_csv(store.run_folder(run) / "history.csv", ["epoch", "train_loss"], losses)
+    table = run_table(store)
+    assert table.recent_decrease[:2].tolist() == pytest.approx([STILL / 2, 2 * STILL])
+    assert table.stationary[1:].tolist()[0] is not True

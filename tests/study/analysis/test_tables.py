@@ -12,21 +12,15 @@ import pytest
 import xarray as xr
 
 from lossatlas.errors import InputError
-from lossatlas.files import write_json
+from lossatlas.files import write_csv, write_json
 from lossatlas.results.storage import write_result
-from lossatlas.study.analysis.runs import CONFIGURATION, METRICS, run_table
+from lossatlas.study.analysis.runs import CONFIGURATION, METRICS, RECENT, STANDING, STILL, recent_decrease, run_table
 from lossatlas.study.analysis.tables import write_tables
 from lossatlas.study.config import Run, Study
 from lossatlas.study.store import Store
 
-GEOMETRY = [
-    "interpolate_rise", "interpolate_monotone", "random_line_width",
-    "trajectory_plane_explained_variance", "trajectory_plane_off_plane", "trajectory_plane_error",
-    "spectrum_top_eigenvalue", "spectrum_smallest_eigenvalue", "spectrum_trace", "spectrum_trace_error",
-    "spectrum_converged",
-    "epsilon_sharpness_maximum", "epsilon_sharpness_mean",
-]  # fmt: skip
-WHOLE = {"attributes": {}, "dims": {"eigenvalues": ["eigenvalue"]}}  # what every spectrum has beside its splits
+# What every spectrum has beside its splits.
+WHOLE = {"attributes": {}, "coordinates": {}, "dims": {"eigenvalues": ["eigenvalue"]}}
 
 
 def make_store(root: Path, **fields: Any) -> Store:
@@ -45,7 +39,10 @@ def train(store: Store, run: Run, test_loss: float, *, test_accuracy: float = 0.
         "train_accuracy": 1.0,
         "test_accuracy": test_accuracy,
     }
-    write_json(store.run_folder(run) / "metrics.json", {"status": status, "epochs": 3, **values})
+    folder = store.run_folder(run)
+    write_json(folder / "metrics.json", {"status": status, "epochs": 3, **values})
+    # An epoch each; over the last five of them the loss is still.
+    write_csv(folder / "history.csv", ["epoch", "train_loss"], [(epoch, values["train_loss"]) for epoch in range(7)])
 
 
 def train_all(store: Store) -> list[Run]:
@@ -64,20 +61,41 @@ def measure(store: Store, run: Run) -> None:
         "smallest": ("split", [-0.25, 0.0]), "smallest_residual": ("split", [0.0, 0.0]),
         "trace": ("split", [9.0, 11.0]), "trace_error": ("split", [np.nan, 0.5]),
         "products": ("split", [40, 40]), "rough_products": ("split", [0, 0]), "converged": ("split", [True, False]),
+        "gradient_norm": ("split", [0.5, 1.5]), "gradient_norm_relative": ("split", [0.25, np.nan]),
+        "gradient_decrease": ("split", [0.125, 2.0]), "stationary": ("split", [True, False]),
     }  # fmt: skip
     write(store, run, "spectrum", xr.Dataset(spectrum, {"split": ["train", "test"], "eigenvalue": [1, 2]}))
+    over = ("split", "radius")
     sharpness = {
-        "increase": (("split", "sample"), [[0.75, -1.75], [8.0, 0.0]]), "maximum": ("split", [0.75, 8.0]),
-        "mean_increase": ("split", [-0.5, 4.0]), "mean_increase_error": ("split", [1.25, 4.0]),
+        "even": (("split", "sample"), [[0.75, -1.75], [8.0, 0.0]]), "maximum": ("split", [0.75, 8.0]),
+        "mean_even": (over, [[-0.25, -0.5], [1.0, 4.0]]), "mean_even_error": (over, [[0.5, 1.25], [1.0, 4.0]]),
+        "lowered": (over, [[0.0, 0.375], [0.0, 0.5]]), "gradient_share": ("split", [0.625, 0.25]),
+        "adaptive_mean": ("split", [0.0625, 5.0]), "adaptive_mean_error": ("split", [0.03125, 5.0]),
+        "gradient_norm": ("split", [0.5, 1.5]), "gradient_norm_relative": ("split", [0.25, np.nan]),
+        "stationary": ("split", [False, True]),
     }  # fmt: skip
-    write(store, run, "epsilon_sharpness", xr.Dataset(sharpness, {"split": ["train", "test"]}))
+    around = {"split": ["train", "test"], "radius": [0.05, 0.1]}
+    write(store, run, "epsilon_sharpness", xr.Dataset(sharpness, around, {"radius": 0.1}))
     write(store, run, "interpolate", curve([0.0, 0.5, 1.0], train=[4.0, 4.02, 1.0], test=[0.0, 9.0, 0.0]))
     write(store, run, "random_line", curve([-1.0, 0.0, 1.0], train=[0.2, 0.0, 0.4], test=[0.0, 0.0, 0.0]))
     plane = {
         "explained_variance": ("component", [0.75, 0.125]), "off_plane": ("checkpoint", [0.5, 0.625, 0.0]),
-        "loss": (("split", "alpha", "beta"), [[[1.0, 3.0]], [[0.0, 9.0]]]), "loss_error": ("split", [0.25, 4.0]),
+        "loss": (("split", "alpha", "beta"), [[[1.0, 3.0]], [[0.0, 9.0]]]),
+        "loss_error": (("split", "alpha", "beta"), [[[0.125, 0.25]], [[4.0, 0.0]]]),
     }  # fmt: skip
     write(store, run, "trajectory_plane", xr.Dataset(plane, {"split": ["train", "test"]}))
+    along = {
+        "loss": (("split", "checkpoint"), [[4.0, 2.0, 1.0]]),
+        "sharpness": (("split", "checkpoint"), [[0.5, 0.25, 0.1]]),
+        "top_eigenvalue": (("split", "checkpoint"), [[2.0, 9.0, 5.0]]),
+        "converged": (("split", "checkpoint"), [[True, True, False]]),
+    }  # fmt: skip
+    write(store, run, "trajectory_sharpness", xr.Dataset(along, {"split": ["train"]}))
+    held = {
+        "trace_share": (("split", "rank"), [[0.25, 0.5], [0.0, 1.0]]), "largest_share": ("split", [0.125, 0.25]),
+        "ten_largest_share": ("split", [0.375, 0.75]), "gap_share": ("split", [np.nan, 1.5]),
+    }  # fmt: skip
+    write(store, run, "example_concentration", xr.Dataset(held, {"split": ["train", "test"], "rank": [1, 10]}))
 
 
 def write(store: Store, run: Run, probe: str, result: xr.Dataset) -> None:
@@ -103,6 +121,12 @@ def connect(store: Store, run: Run, barriers: dict[tuple[int, int, bool], float]
     write_json(file, {"definitions": {}, "pairs": pairs})
 
 
+def declared(store: Store) -> list[str]:
+    """The columns of the probes that a study asks for, in the order of the table, as runs.csv calls them."""
+    probes = store.study.probes.of("model", "trajectory")
+    return [probe.column(name) for probe in probes for name in probe.columns if name not in STANDING]
+
+
 def read(store: Store, name: str) -> pd.DataFrame:
     return pd.read_csv(store.root / "tables" / f"{name}.csv")
 
@@ -113,23 +137,42 @@ def test_runs_have_their_names_metrics_and_measures_in_order(tmp_path):
     measure(store, runs[4])
     write_tables(store)
     table = read(store, "runs")
-    assert list(table) == [*CONFIGURATION, "seed", *METRICS, *GEOMETRY]
-    assert [tuple(row) for row in table[[*CONFIGURATION, "seed"]].itertuples(index=False, name=None)] == [
-        (*run.configuration, run.seed) for run in runs
+    geometry = [name for name in declared(store) if name not in STANDING]
+    assert list(table) == [
+        *CONFIGURATION,
+        "data_seed",
+        "seed",
+        "epochs",
+        *METRICS,
+        "recent_decrease",
+        *STANDING,
+        *geometry,
     ]
+    assert [tuple(row) for row in table[[*CONFIGURATION, "data_seed", "seed"]].itertuples(index=False, name=None)] == [
+        (*run.siblings, run.seed) for run in runs
+    ]
+    assert set(table.epochs) == {3}
+    assert set(table.recent_decrease) == {0}
     assert table.test_loss.tolist() == [*range(10, 16), *range(26, 32)]
-    row = table.loc[4, GEOMETRY].to_dict()
+    row = table.loc[4, [*STANDING, *geometry]].to_dict()
     assert math.isnan(row.pop("spectrum_trace_error"))
     assert row.pop("spectrum_converged")
     assert row == {
         "spectrum_top_eigenvalue": 5.5, "spectrum_smallest_eigenvalue": -0.25, "spectrum_trace": 9.0,
-        "epsilon_sharpness_maximum": 0.75, "epsilon_sharpness_mean": -0.5,
+        "gradient_norm": 0.5, "gradient_norm_relative": 0.25, "gradient_decrease": 0.125, "stationary": True,
+        "epsilon_sharpness_mean": -0.5, "epsilon_sharpness_mean_error": 1.25, "epsilon_sharpness_maximum": 0.75,
+        "epsilon_sharpness_gradient_share": 0.625, "epsilon_sharpness_lowered": 0.375,
+        "epsilon_sharpness_adaptive_mean": 0.0625, "epsilon_sharpness_adaptive_mean_error": 0.03125,
         "interpolate_rise": pytest.approx(0.02), "interpolate_monotone": True,  # 0.02 of a range of 3.02
         "random_line_width": pytest.approx(0.5 + 0.25),
         "trajectory_plane_explained_variance": 0.875, "trajectory_plane_off_plane": 0.625,
-        "trajectory_plane_error": 0.125,
+        "trajectory_plane_error": 0.125, "trajectory_plane_basin_error": 0.125,
+        "trajectory_sharpness_sharpening": 2.5, "trajectory_sharpness_converged": False,
+        "example_concentration_loss_share": 0.375, "example_concentration_largest_share": 0.125,
+        "example_concentration_trace_share": 0.5, "example_concentration_test_loss_share": 0.75,
+        "example_concentration_test_largest_share": 0.25, "example_concentration_gap_share": 1.5,
     }  # fmt: skip
-    assert table.drop(index=4)[GEOMETRY].isna().all(axis=None)
+    assert table.drop(index=4)[geometry].isna().all(axis=None)
 
 
 def test_a_rise_beyond_one_percent_is_not_monotone_and_nan_is_neither(tmp_path):
@@ -142,6 +185,43 @@ def test_a_rise_beyond_one_percent_is_not_monotone_and_nan_is_neither(tmp_path):
     assert not table.interpolate_monotone[0]
     assert table.interpolate_monotone[1] is pd.NA
     assert math.isnan(table.interpolate_rise[1])
+
+
+# Where a run stands --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("losses", "share"),
+    [
+        ([9.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0], 5 / 9),  # from epoch 1 to epoch 6
+        ([2.0, 2.0, 2.0, 2.0, 2.0, 3.0], -0.5),  # it rose
+        ([1.0] * 5, math.nan),  # too short to say
+        ([0.0] * 9, 0.0),
+    ],
+)
+def test_the_recent_decrease_is_that_of_the_last_five_epochs(losses, share):
+    history = pd.DataFrame({"epoch": range(len(losses)), "train_loss": losses})
+    assert recent_decrease(history) == pytest.approx(share, nan_ok=True)
+    assert RECENT == 5
+
+
+def test_epochs_that_were_not_evaluated_are_bridged_by_the_one_before():
+    history = pd.DataFrame({"epoch": [0, 4, 8, 12], "train_loss": [8.0, 4.0, 2.0, 1.0]})
+    assert recent_decrease(history) == pytest.approx(3 / 4)  # 12 − 5 = 7: from epoch 4
+
+
+def test_a_loss_that_still_falls_is_no_place_to_stand_whatever_its_gradient(tmp_path):
+    store = make_store(tmp_path, probes={"run": ["spectrum"]})
+    runs = train_all(store)
+    for run, last in zip(runs[:2], (1 - STILL / 2, 1 - 2 * STILL), strict=False):
+        losses = [(epoch, 1.0 if epoch < 6 else last) for epoch in range(7)]
+        write_csv(store.run_folder(run) / "history.csv", ["epoch", "train_loss"], losses)
+    table = run_table(store)
+    assert table.recent_decrease[:2].tolist() == pytest.approx([STILL / 2, 2 * STILL])
+    assert table.stationary[1:].tolist()[0] is not True
+
+
+# Files that lack something -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -182,7 +262,9 @@ def test_probes_not_asked_for_have_no_columns(tmp_path):
     store = make_store(tmp_path, probes={"run": ["epsilon_sharpness"]})
     train_all(store)
     tables = write_tables(store)
-    assert list(tables["runs"])[10:] == ["epsilon_sharpness_maximum", "epsilon_sharpness_mean"]
+    columns = list(tables["runs"])
+    assert columns[columns.index("recent_decrease") + 1 :] == [*STANDING, *declared(store)]
+    assert all(name.startswith("epsilon_sharpness_") for name in declared(store))
     assert tables["connectivity"].empty
     assert (tmp_path / "tables" / "connectivity.csv").read_text().startswith("dataset,architecture")
 
@@ -226,7 +308,7 @@ def test_diverged_runs_are_shown_and_counted_but_not_averaged(tmp_path):
         train(store, run, math.inf, status="diverged")
     write_tables(store)
     text = (tmp_path / "tables" / "runs.csv").read_text().splitlines()
-    assert text[1].startswith("moons,1x50,relu,adam,0.0001,0,,,1.0,0.5,")
+    assert text[1].startswith("moons,1x50,relu,adam,0.0001,0,0,3,,,1.0,0.5,")
     assert read(store, "runs").test_loss[5] == 99
     depth = read(store, "depth")
     assert depth[["n", "diverged"]].to_numpy().tolist() == [[4, 2], [3, 3]]
@@ -252,7 +334,7 @@ def test_untrained_studies_have_tables_without_rows(tmp_path):
     assert all(table.empty for name, table in tables.items() if name != "findings")
     assert set(tables["findings"].verdict) == {"undecided"}
     assert tables["findings"].evidence.str.startswith("This study has no ").all()
-    assert list(tables["runs"])[:6] == [*CONFIGURATION, "seed"]
+    assert list(tables["runs"])[:7] == [*CONFIGURATION, "data_seed", "seed"]
 
 
 def test_connectivity_means_maxima_and_the_paired_change(tmp_path):

@@ -22,10 +22,12 @@ from lossatlas.document.blocks import (
     Section,
     Table,
     Text,
+    Wall,
     names,
     walk,
 )
 from lossatlas.numbers import interval_text, loss_text
+from lossatlas.study.analysis.findings import COLUMNS
 from lossatlas.study.analysis.tables import write_tables
 from lossatlas.study.report.content import build_report
 from lossatlas.study.report.material import Material
@@ -33,10 +35,10 @@ from lossatlas.study.store import Store, open_store
 from tests.study.analysis.test_tables import connect, make_store, measure, train, train_all
 
 LABELS = [
-    "overview", "setup", "performance", "landscapes", "hessian", "sharpness", "connectivity", "architectures",
-    "optimizers", "regularization", "conclusions", "limits", "references", "appendix-runs", "appendix-depth",
-    "appendix-width", "appendix-activation", "appendix-optimizer", "appendix-connectivity", "appendix-regularization",
-    "appendix-measures",
+    "atlas", "findings", "standing", "performance", "landscapes", "hessian", "sharpness", "connectivity",
+    "architectures", "optimizers", "regularization", "conclusions", "limits", "overview", "setup", "references",
+    "appendix-runs", "appendix-depth", "appendix-width", "appendix-activation", "appendix-optimizer",
+    "appendix-connectivity", "appendix-regularization", "appendix-claims", "appendix-measures",
 ]  # fmt: skip
 
 
@@ -99,7 +101,10 @@ def test_a_whole_study_has_every_part(whole):
     assert [section.label for section in whole.sections] == LABELS
     assert [section.appendix for section in whole.sections] == [label.startswith("appendix") for label in LABELS]
     assert names(whole)["appendix-regularization"] == "Appendix G"
-    assert names(whole)["findings"] == "Section 1.1"
+    assert names(whole)["findings"] == "Section 2"
+    wall = whole.sections[0].blocks[0]
+    assert isinstance(wall, Wall)
+    assert len(wall.tiles) == 8
 
 
 def test_every_reference_link_and_image_leads_somewhere(whole, copied):
@@ -160,13 +165,11 @@ def test_the_last_appendix_has_every_measure_of_every_probe(whole, copied):
 
 def test_limits_say_what_is_confounded_and_how_sure_intervals_are(store):
     said = words(report(store))
-    assert "At most 3 seeds for each configuration. With at most 3 seeds" in said
-    assert "in 75 % of cases, not in 95 %" in said
+    assert "At most 3 networks for each configuration. Over 3 seeds the variance between them" in said
     assert "common random numbers" in said
-    assert "better calibrated" not in said
-    assert f"The data seed ({store.study.data.seed}) is one draw" in said
+    assert "The data are 1 draw: intervals are over seeds alone" in said
     assert "depth with width" in said
-    assert "0 of 12 trained runs have no spectrum" in said
+    assert "12 of 12 trained runs have a spectrum" in said
 
 
 def test_confounded_levels_are_not_called_effects(store):
@@ -199,7 +202,7 @@ def test_networks_of_the_regularization_study_count_too(tmp_path):
     train_all(store)
     train(store, next(store.study.regularization_runs()), math.nan, status="diverged")
     document = report(store)
-    assert document.subtitle.endswith("3 seeds for each configuration and 4 more for the regularization study")
+    assert document.subtitle.endswith("3 seeds of each configuration on a draw and 4 more for the regularization study")
     assert "13 have been trained, of which 1 diverged" in words(document)
     assert "3 of 16 runs are not trained, 1 diverged" in words(document)
 
@@ -219,35 +222,45 @@ def test_barriers_that_are_not_finite_are_shown(store):
     assert "inf [–]" in [cell.text for row in table(document, "barriers").rows for cell in row]
 
 
+def finding(name: str, axis: str, verdict: str, n: int = 9) -> dict[str, object]:
+    """A row of findings.csv."""
+    row = dict.fromkeys(COLUMNS, math.nan) | {"n": n, "cells": 3, "draws": 1, "over": "seeds", "reversed_by": ""}
+    numbers = {"estimate": 2.0, "low": 1.5, "high": 2.5, "share": 0.75, "bound_low": 1.0, "bound_high": math.inf}
+    words = {"statement": f"{axis} is {verdict}.", "evidence": "Ratio 2.0.", "sensitivity": "", "rule": "above 1"}
+    said = {"quantity": "Ratio", "of": "pairs", "at": "the end of training", "log10": False}
+    return row | numbers | words | said | {"name": name, "axis": axis, "verdict": verdict}
+
+
 def test_findings_come_with_evidence_and_verdict(store):
-    columns = ["name", "axis", "statement", "evidence", "estimate", "low", "high", "n", "rule", "verdict"]
-    rows = [
-        ["sgd_is_sharper", "Optimizer", "SGD is sharper.", "Ratio 2.0 [1.5, 2.5]", 2.0, 1.5, 2.5, 9, "", "supported"],
-        ["absent", "Width", "No data.", "This study has none.", math.nan, math.nan, math.nan, 0, "", "undecided"],
-    ]
-    tables = {**write_tables(store), "findings": pd.DataFrame(rows, columns=columns)}
+    rows = [finding("sgd_is_sharper", "Optimizer", "supported"), finding("absent", "Width", "undecided", n=0)]
+    tables = {**write_tables(store), "findings": pd.DataFrame(rows, columns=COLUMNS)}
     document = build_report(Material(store, tables))
-    cells = [cell.text for row in table(document, "key-findings").rows for cell in row]
-    assert cells == ["Optimizer", "SGD is sharper.", "Ratio 2.0 [1.5, 2.5]", "supported"]
-    assert "1 are supported, 0 contradicted and 0 undecided. 1 more statement would need" in words(document)
-    assert table(document, "sharpness-findings").rows[0][1].text == "Ratio 2.0 [1.5, 2.5]"
+    (cells,) = [[cell.text for cell in row] for row in table(document, "key-findings").rows]
+    assert cells[:4] == ["Optimizer", "Optimizer is supported.", "supported", "2.00 [1.50, 2.50]"]
+    assert "1 are supported, 0 contradicted, 0 mixed and 0 undecided. 1 more statement would need" in words(document)
+    assert table(document, "sharpness-findings").rows[0][1].text == "Ratio 2.0."
+    (claim,) = [[cell.text for cell in row] for row in table(document, "claims-table").rows]
+    assert claim[1:4] == [
+        "Ratio",
+        "other seeds on 1 draw of the data; configurations like these (3 configuration cells)",
+        "9 pairs, at the end of training",
+    ]
 
 
 def test_conclusions_count_by_axis_and_say_again_only_what_is_not_supported(store):
-    columns = ["name", "axis", "statement", "evidence", "estimate", "low", "high", "n", "rule", "verdict"]
     rows = [
-        [f"{verdict}_{axis}", axis, f"{axis} is {verdict}.", "Ratio 2.0.", 2.0, 1.5, 2.5, 9, "", verdict]
+        finding(f"{verdict}_{axis}", axis, verdict)
         for axis, verdict in (("Width", "supported"), ("Width", "undecided"), ("Depth", "contradicted"))
     ]
-    tables = {**write_tables(store), "findings": pd.DataFrame(rows, columns=columns)}
+    tables = {**write_tables(store), "findings": pd.DataFrame(rows, columns=COLUMNS)}
     (section,) = (part for part in build_report(Material(store, tables)).sections if part.label == "conclusions")
     axes, contradicted, undecided, _ = (block.items for block in section.blocks if isinstance(block, Items))
     assert axes == (
-        ("Width: of 2 statements 1 are supported, 0 contradicted and 1 undecided",),
-        ("Depth: of 1 statement 0 are supported, 1 contradicted and 0 undecided",),
+        ("Width: of 2 statements 1 are supported, 0 contradicted, 0 mixed and 1 undecided",),
+        ("Depth: of 1 statement 0 are supported, 1 contradicted, 0 mixed and 0 undecided",),
     )
-    assert contradicted == (("Depth is contradicted. Ratio 2.0.",),)
-    assert undecided == (("Width is undecided. Ratio 2.0.",),)
+    assert contradicted == (("Depth is contradicted. Ratio: 2.00 [1.50, 2.50].",),)
+    assert undecided == (("Width is undecided. Ratio: 2.00 [1.50, 2.50].",),)
 
 
 def test_correlations_over_all_runs_and_among_like_ones_stand_side_by_side(tmp_path):
@@ -255,12 +268,16 @@ def test_correlations_over_all_runs_and_among_like_ones_stand_side_by_side(tmp_p
     for run in train_all(store):
         measure(store, run)
     scopes = ("all", "moons", "within data sets", "within data sets and optimizers")
-    rows = [["epsilon_sharpness_maximum", "test_loss", scope, 9, tau / 4, 0.0, 1.0] for tau, scope in enumerate(scopes)]
-    columns = ["measure", "outcome", "scope", "n", "tau", "low", "high"]
+    rows = [
+        ["epsilon_sharpness_maximum", "test_loss", scope, 9, tau / 4, 0.0, 1.0, tau / 8, -1.0, 1.0]
+        for tau, scope in enumerate(scopes)
+    ]
+    columns = ["measure", "outcome", "scope", "n", "tau", "low", "high", "partial", "partial_low", "partial_high"]
     tables = {**write_tables(store), "correlations": pd.DataFrame(rows, columns=columns)}
     shown = table(build_report(Material(store, tables)), "correlations-table")
-    assert shown.headings[3:] == ("All", "Within data sets", "Within data sets and optimizers")
-    assert [[cell.value for cell in row[3:]] for row in shown.rows] == [[0.0, 0.5, 0.75]]
+    names = ("All", "Within data sets", "Within data sets and optimizers")
+    assert shown.headings[3:] == tuple(f"{name}{held}" for name in names for held in ("", ", training loss held"))
+    assert [[cell.value for cell in row[3:]] for row in shown.rows] == [[0.0, 0.0, 0.5, 0.25, 0.75, 0.375]]
 
 
 def test_contrasts_name_their_factor_and_every_table_has_the_same_factors(tmp_path):
@@ -272,7 +289,7 @@ def test_contrasts_name_their_factor_and_every_table_has_the_same_factors(tmp_pa
         connect(store, run, {(0, 1, False): 0.25, (0, 2, False): 0.5, (1, 2, False): 0.5})
     document = report(store)
     assert "The test loss is higher with depth 2 than with depth 1: " in words(document)
-    for label in ("barrier-contrasts", "spectrum-trace-contrasts", "epsilon-sharpness-maximum-contrasts"):
+    for label in ("barrier-contrasts", "spectrum-trace-contrasts", "epsilon-sharpness-mean-contrasts"):
         assert [row[0].text for row in table(document, label).rows] == ["depth"]
     assert "n = 3 pairs; mean test accuracy 0.0" in words(document)
 

@@ -86,8 +86,7 @@ def test_one_level_is_compared_with_nothing(store):
 
 def test_too_few_seeds_are_said_to_be_too_few(store, tmp_path):
     written = pages(store)
-    assert "With at most 3 seeds in a configuration the variance" in written["depth_study"]
-    assert "the range of its seeds" in written["summary"]
+    assert "one seed is left out at a time within each configuration, on these examples" in written["depth_study"]
     alone = make_store(tmp_path / "alone", training={"seeds": [4]})
     train_all(alone)
     written = pages(alone)
@@ -174,8 +173,8 @@ def test_links_lead_to_what_is_there(store):
         for target in links["connectivity_study"]
     )
     assert (
-        "- depth 1 (moons · 1x50 · relu · adam · weight decay 0.0001 · seed 1): [trajectory plane contour]("
-        in (written["depth_study"])
+        "- depth 1 (moons · 1x50 · relu · adam · weight decay 0.0001 · data seed 0 · seed 1): "
+        "[trajectory plane contour](" in (written["depth_study"])
     )
 
 

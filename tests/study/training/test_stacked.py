@@ -23,7 +23,7 @@ def members(architecture, activation, inputs=INPUTS, dtype=torch.float64):
 @pytest.mark.parametrize(("architecture", "activation"), KINDS)
 def test_gradients_are_those_of_ordinary_modules_also_of_smaller_batches(architecture, activation):
     models, _, group = members(architecture, activation)
-    gradient = Gradient(group, torch.empty(0, INPUTS, dtype=torch.float64), BATCH)
+    gradient = Gradient(group, torch.empty(MEMBERS, 0, INPUTS, dtype=torch.float64), BATCH)
     for count in (BATCH, 4, 1, BATCH):
         x, y = torch.randn(MEMBERS, count, INPUTS, dtype=torch.float64), torch.randint(0, 2, (MEMBERS, count))
         gradient(x, y)
@@ -38,13 +38,16 @@ def test_gradients_are_those_of_ordinary_modules_also_of_smaller_batches(archite
 
 @pytest.mark.parametrize(("architecture", "activation"), KINDS)
 def test_an_evaluation_is_that_of_the_losses_of_the_study(architecture, activation):
-    task = make_task("gaussians", Data(train=300, test=41, dimension=INPUTS))  # 256 + 85: a ragged last chunk
+    data = Data(train=300, test=41, dimension=INPUTS)  # 256 + 85: a ragged last chunk
+    tasks = [make_task("gaussians", data, data_seed) for data_seed in (0, 1, 0)]  # one for each member
     models, _, group = members(architecture, activation, dtype=torch.float32)
-    measured = Evaluation(group, task)()
-    for split, loss in losses_of(models[0], task).items():
-        wanted = loss.evaluate(group.stack())
-        torch.testing.assert_close(measured[f"{split}_loss"], wanted["loss"], atol=1e-6, rtol=1e-6)
-        torch.testing.assert_close(measured[f"{split}_accuracy"], wanted["accuracy"], atol=1e-6, rtol=0)
+    measured = Evaluation(group, tasks)()
+    for row, task in enumerate(tasks):
+        for split, loss in losses_of(models[0], task).items():
+            wanted = loss.evaluate(group.stack()[row : row + 1])
+            torch.testing.assert_close(measured[f"{split}_loss"][row : row + 1], wanted["loss"], atol=1e-6, rtol=1e-6)
+            found = measured[f"{split}_accuracy"][row : row + 1]
+            torch.testing.assert_close(found, wanted["accuracy"], atol=1e-6, rtol=0)
 
 
 def test_a_group_gives_its_members_back():

@@ -35,6 +35,23 @@
     return { log, low: low - pad, high: high + pad };
   };
 
+  // Between two contours, and those inside the scale. As `scale.contour_step` and `scale.contours` in Python.
+  const contourStep = ({ log, low, high }) => {
+    const { decades, round, few, many } = lossatlas.style.steps;
+    const extent = high - low;
+    if (!(extent > 0)) return 1;
+    if (log && extent > many) return Math.ceil(extent / many);
+    if (log) return decades.find((step) => few <= extent / step && extent / step <= many) ?? Math.min(...decades);
+    const power = 10 ** Math.floor(Math.log10(extent / 12));
+    return [...round, 10].map((count) => Number((count * power).toPrecision(3))).find((step) => step >= 0.999999 * extent / 12);
+  };
+
+  const contours = (scale) => {
+    const size = contourStep(scale);
+    const [first, last] = [Math.floor(scale.low / size) + 1, Math.ceil(scale.high / size) - 1];
+    return last < first ? { show: false } : { start: size * first, end: size * last, size };
+  };
+
   const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
 
   const raised = (power) => "10" + [...String(power)].map((sign) => RAISED[sign]).join("");
@@ -66,12 +83,15 @@
   };
 
   // Paths and points on the surface, each in the style that the data name.
-  const marks = (plane, split, log, style) => plane.marks.filter((mark) => split in mark.values).map((mark) => {
+  const marks = (plane, split, { log, low, high }, style) => plane.marks.filter((mark) => split in mark.values).map((mark) => {
+    const lift = style.lift[mark.style] * (high - low);
     const trace = {
       ...structuredClone(style[mark.style]),
-      name: mark.name, x: mark.alpha, y: mark.beta, z: plotted(mark.values[split], log),
+      name: mark.name, x: mark.alpha, y: mark.beta,
+      z: plotted(mark.values[split], log).map((height) => (height === null ? null : height + lift)),
     };
     if (mark.text) trace.text = mark.text;
+    if (mark.size) trace.marker.size = mark.size;
     if (mark.color) trace.line.color = trace.marker.color = mark.color;
     return trace;
   });
@@ -92,6 +112,7 @@
       cmin: low,
       cmax: high,
     };
+    Object.assign(grid.contours.z, contours(scale));
     grid.colorbar = { ...grid.colorbar, title: { text: plane.quantity }, ...ticks };
     const layout = style.layout;
     const axis = (name, title, range, more = {}) => {
@@ -100,7 +121,7 @@
     axis("xaxis", plane.alpha.label, ranges?.alpha ?? ends(plane.alpha.values));
     axis("yaxis", plane.beta.label, ranges?.beta ?? ends(plane.beta.values));
     axis("zaxis", plane.quantity + (log ? ", log scale" : ""), [low, high], ticks);
-    return { data: [grid, ...marks(plane, split, log, style)], layout };
+    return { data: [grid, ...marks(plane, split, scale, style)], layout };
   };
 
   lossatlas.sharedScale = scaleOf;

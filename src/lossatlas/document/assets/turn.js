@@ -28,6 +28,8 @@
       const plot = document.createElement("div");
       plot.className = "plot";
       try {
+        const drawing = document.createElement("canvas").getContext("webgl");
+        if (!drawing) throw new Error("this browser has no WebGL, so the surface does not turn");
         const plane = (await lossatlas.planes(run))[name];
         await lossatlas.plotly();
         const splits = Object.keys(plane.values);
@@ -49,4 +51,9 @@
   };
 
   document.querySelectorAll("figure[data-plane]").forEach(makeTurning);
+
+  // The page of a run leads with its surfaces: they turn at once.
+  for (const figure of document.querySelectorAll("body.run #surfaces figure[data-plane]")) {
+    figure.querySelector(".bar button").click();
+  }
 })();

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lossatlas.numbers import listed, loss_text
 from lossatlas.parameters.curves import Segment
+from lossatlas.probes.other_models import refuse_borrowed_buffers
 from lossatlas.probes.probe import Column, Cost, Probe, Settings, Told, at_least
 from lossatlas.probes.sampling import Losses, sample
 from lossatlas.probes.telling import table
@@ -58,11 +59,15 @@ def linear_connectivity(
         the barrier, NaN without one. All in units of the criterion.
 
     Raises:
-        ValueError: fewer than three steps, or ends that do not come from one architecture.
+        ValueError: fewer than three steps, ends that do not come from one architecture, or a module with statistics
+            (batch norm) of which nobody said whose they are at the ends.
     """
     if steps < 3:
         raise ValueError(f"steps is {steps}: wanted at least 3, for the ends and one point between")
-    result = _measure(losses, start, end, np.linspace(0, 1, steps))
+    alpha = np.linspace(0, 1, steps)
+    line = Segment(start, end, torch.from_numpy(alpha))
+    refuse_borrowed_buffers(losses, {"start": start, "end": end})
+    result = sample(losses, line, {"alpha": alpha})
     before = xr.full_like(_barrier(result), float("nan"))
     for _ in range(refinements):
         before = _barrier(result)
@@ -138,4 +143,5 @@ PROBE = Probe(
     },
     folder="connectivity",
     standard=True,
+    every_draw={},
 )

@@ -17,8 +17,11 @@ from lossatlas.numbers import number, percent_text, with_error
 from lossatlas.numerics.spectrum import ExtremalSpectrum, dense_spectrum, extremal_spectrum
 from lossatlas.operators.matrices import Matrix, curvature_product, named_after, pays_in_single
 from lossatlas.parameters.layout import Layout
+from lossatlas.probes.derivatives import checked, doubted
+from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import POSITIVE, PRODUCTS_PER_PAIR, Cost, Probe, Settings, Subject, Told, at_least
 from lossatlas.probes.sampling import Losses, by_split, join_splits
+from lossatlas.probes.stationarity import PRODUCTS, on_a_slope, standing
 from lossatlas.probes.telling import table
 from lossatlas.random_streams import check_generator
 from lossatlas.results.variables import UNITS
@@ -41,6 +44,8 @@ class BlockSpectrumSettings(Settings):
     """Residual of the eigenvalues, relative to the block's largest."""
     matrix: Matrix = "hessian"
     """Whose eigenvalues: the Hessian's, the Gauss-Newton matrix's, or the empirical Fisher's."""
+    check: bool = True
+    """Whether derivatives are checked against differences beside the point."""
 
 
 PARAMETRIZED = ".parametrizations."  # what torch.nn.utils.parametrize puts between a layer and its weights
@@ -58,6 +63,7 @@ def block_spectrum(
     tol: float = 1e-3,
     max_products: int = 400,
     dtype: torch.dtype = torch.float64,
+    check: bool = True,
 ) -> xr.Dataset:
     """The k largest eigenvalues, the smallest one and the trace of every diagonal block of the Hessian.
 
@@ -84,13 +90,15 @@ def block_spectrum(
         tol: largest residual allowed, over the block's largest |λ|.
         max_products: of the search in a block; it ends there, converged or not.
         dtype: precision of the answer.
+        check: whether gradient and Hessian are checked against differences beside θ (`derivative_check`).
 
     Raises ValueError where a pattern matches no parameter of θ, and where the loss is not finite at θ.
 
     Returns:
         eigenvalues, residuals `(block, eigenvalue)`; smallest, smallest_residual, trace, trace_error, products,
-        rough_products, converged `(block)`; all with a leading `split` for several losses. The coordinate `parameters`
-        is the size of each block; the attribute `matrix` says which matrix they are of.
+        rough_products, converged `(block)`; derivative_check with its error; gradient_norm, gradient_norm_relative and
+        stationary, as of `spectrum`; all with a leading `split` for several losses. The coordinate `parameters` is the
+        size of each block; the attribute `matrix` says which matrix they are of.
 
     >>> from lossatlas.loss import toys
     >>> loss, chance = toys.linear_regression(torch.eye(3), torch.ones(3, 1)), torch.Generator().manual_seed(0)
@@ -104,6 +112,7 @@ def block_spectrum(
     if max_products < k + 1:
         raise ValueError(f"max_products is {max_products}: {k} + 1 eigenvalues take {k + 1} products at least")
     check_generator(generator)
+    warn_of_borrowed_buffers(losses, {"θ": theta})
     seed = int(torch.randint(2**62, (), generator=generator))  # one for all splits: none depends on the others
     parts = {}
     for split, loss in named.items():
@@ -122,7 +131,9 @@ def block_spectrum(
             **loss.attrs,
         }  # fmt: skip
         sizes = [loss.layout.only(names).size for names in chosen.values()]
-        parts[split] = _labelled(list(chosen), sizes, found, attrs)
+        scalars = checked(exact, theta, split, matrix=matrix, check=check) | standing(exact, theta)
+        variables = {name: ((), value, UNITS[name]) for name, value in scalars.items()}
+        parts[split] = _labelled(list(chosen), sizes, found, attrs).assign(variables)
     return named_after(join_splits(parts), matrix)
 
 
@@ -201,7 +212,8 @@ def _call(subject: Subject, settings: BlockSpectrumSettings, generator: torch.Ge
 
 def _cost(subject: Subject, settings: BlockSpectrumSettings) -> Cost:
     pairs = min(settings.k, subject.size - 1) + 1
-    return Cost(products=len(layers(subject.loss.layout)) * (PRODUCTS_PER_PAIR * pairs + settings.samples))
+    products = len(layers(subject.loss.layout)) * (PRODUCTS_PER_PAIR * pairs + settings.samples)
+    return Cost(products=products + PRODUCTS)
 
 
 def _lacks(subject: Subject) -> str:
@@ -224,7 +236,7 @@ def _tell(result: xr.Dataset, _: str) -> Told:
         f"{part.block.values[heaviest]}."
     )
     rows = table(f"By layer, {split} data.", ("Layer", "Parameters", "Largest λ", "Trace"), lines)
-    return Told(words, (words,), (rows,))
+    return doubted(on_a_slope(Told(words, (words,), (rows,)), result), result)
 
 
 PROBE = Probe(

@@ -15,8 +15,11 @@ from lossatlas.numerics.lanczos import Product, extremal_eigenpairs
 from lossatlas.numerics.quadrature import Density, Quadrature, Scale, broaden, quadrature
 from lossatlas.numerics.spectrum import ExtremalSpectrum, dense_spectrum
 from lossatlas.operators.matrices import MIXED_TOL, Matrix, curvature_product, named_after
+from lossatlas.probes.derivatives import checked, doubted
+from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import POSITIVE, PRODUCTS_PER_PAIR, Cost, Probe, Settings, Subject, Told, at_least
 from lossatlas.probes.sampling import Losses, by_split, join_splits
+from lossatlas.probes.stationarity import PRODUCTS, on_a_slope, standing
 from lossatlas.random_streams import check_generator
 from lossatlas.results.variables import UNITS
 from lossatlas.splits import splits
@@ -28,7 +31,11 @@ VARIABLES = {
     "density_error": {"long_name": "standard error of the spectral density", "units": "1 / unit of the axis"},
     "negative": {"long_name": "share of eigenvalues below −max|λ| / 1000", "units": "1"},
     "negative_error": {"long_name": "standard error of the share below −max|λ| / 1000", "units": "1"},
-    "mean": {"long_name": "mean eigenvalue of the Hessian", "units": "criterion / parameter²"},
+    "mean": {
+        "long_name": "mean eigenvalue of the Hessian",
+        "units": "criterion / parameter²",
+        "invariant_to": "none",
+    },
     "mean_error": {"long_name": "standard error of the mean eigenvalue", "units": "criterion / parameter²"},
     "sigma": {"long_name": "standard deviation of the broadening", "units": "unit of the axis"},
 }
@@ -50,6 +57,8 @@ class SpectralDensitySettings(Settings):
     """Residual of these, relative to the largest."""
     matrix: Matrix = "hessian"
     """Whose eigenvalues: the Hessian's, the Gauss-Newton matrix's, or the empirical Fisher's."""
+    check: bool = True
+    """Whether derivatives are checked against differences beside the point."""
 
 
 RESOLVED = 1e-3  # of the largest |λ|: nearer to zero one node stands for many eigenvalues, of either sign
@@ -68,6 +77,7 @@ def spectral_density(
     scale: Scale = "log",
     width: float = 0.02,
     dtype: torch.dtype | None = None,
+    check: bool = True,
 ) -> xr.Dataset:
     """The density of the Hessian's eigenvalues, by stochastic Lanczos quadrature, with its standard error.
 
@@ -95,23 +105,27 @@ def spectral_density(
             zero; "linear" is λ itself.
         width: standard deviation of the broadening, over the range on that axis.
         dtype: precision of the products; None is the loss's own.
+        check: whether gradient and Hessian are checked against differences beside θ (`derivative_check`).
 
     Returns:
         density, density_error over the axis, `(grid,)`, and position, the eigenvalue there; eigenvalues, residuals
         `(eigenvalue,)`, smallest, smallest_residual, converged, the outliers (none of them for k = 0); negative, the
         share of eigenvalues below -1e-3 of the largest |λ|, with negative_error; trace with trace_error; mean, the
-        trace divided by P, with mean_error; sigma, products; all with a leading `split` for several losses, the grid
-        of each its own. The attribute `matrix` says which it was.
+        trace divided by P, with mean_error; sigma, products; derivative_check with its error; gradient_norm,
+        gradient_norm_relative, gradient_decrease (NaN for k = 0) and stationary, as of `spectrum`; all with a
+        leading `split` for several losses, the grid of each its own. The attribute `matrix` says which it was.
     """
     parts = {}
     check_generator(generator)
+    warn_of_borrowed_buffers(losses, {"θ": theta})
     seed = int(torch.randint(2**62, (), generator=generator))
     for split, loss in by_split(losses).items():
         size = loss.layout.size
         if k < 0 or k + bool(k) > size:
             raise ValueError(f"k is {k}: a module of {size} parameters has room for 0 to {size - 1}")
         own = torch.Generator().manual_seed(seed)
-        product = curvature_product(matrix, loss if dtype in (None, loss.dtype) else loss.to(dtype), theta)
+        exact = loss if dtype in (None, loss.dtype) else loss.to(dtype)
+        product = curvature_product(matrix, exact, theta)
         if size <= draws * steps:
             found, ends = _whole(product, size, k, theta.device)
         else:
@@ -119,7 +133,10 @@ def spectral_density(
             found, ends = _sampled(product, size, k, draws, steps, tol, own, precision, theta.device)
         density = broaden(found, scale=scale, width=width)
         attrs = {"probe": "spectral_density", "scale": scale, "width": width, "draws": draws, "k": k}
-        parts[split] = _labelled(found, density, ends, attrs | loss.attrs)
+        top = float(ends.largest[0]) if k and matrix != "fisher" else math.nan
+        checks = checked(exact, theta, split, matrix=matrix, check=check)
+        checks |= standing(exact, theta, curvature=top)
+        parts[split] = _labelled(found, density, ends, checks, attrs | loss.attrs)
     return named_after(join_splits(parts), matrix)
 
 
@@ -155,10 +172,12 @@ def _sampled(
     )  # fmt: skip
 
 
-def _labelled(found: Quadrature, density: Density, ends: ExtremalSpectrum, attrs: dict[str, Any]) -> xr.Dataset:
+def _labelled(
+    found: Quadrature, density: Density, ends: ExtremalSpectrum, checks: dict[str, Any], attrs: dict[str, Any]
+) -> xr.Dataset:
     mean, mean_error = found.mean(found.nodes)
     negative, negative_error = found.mean((found.nodes < -RESOLVED * found.nodes.abs().max()).double())
-    scalars = {
+    scalars = checks | {
         "mean": mean, "mean_error": mean_error, "negative": negative, "negative_error": negative_error,
         "trace": ends.trace, "trace_error": ends.trace_error, "sigma": density.sigma, "products": ends.products,
     }  # fmt: skip
@@ -188,7 +207,7 @@ def _call(subject: Subject, settings: SpectralDensitySettings, generator: torch.
 
 def _cost(subject: Subject, settings: SpectralDensitySettings) -> Cost:
     pairs = min(settings.k, subject.size - 1) + 1
-    return Cost(products=PRODUCTS_PER_PAIR * pairs + settings.draws * settings.steps)
+    return Cost(products=PRODUCTS_PER_PAIR * pairs + settings.draws * settings.steps + PRODUCTS)
 
 
 def _tell(result: xr.Dataset, _: str) -> Told:
@@ -200,7 +219,7 @@ def _tell(result: xr.Dataset, _: str) -> Told:
             f"{split}: {share} of the eigenvalues lie below −1/1000 of the largest (standard error {error}); "
             f"their mean is {mean}."
         )
-    return Told(lines=tuple(said))
+    return doubted(on_a_slope(Told(lines=tuple(said)), result), result)
 
 
 PROBE = Probe(

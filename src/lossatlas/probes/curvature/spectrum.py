@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,10 +12,13 @@ from torch import Tensor
 
 from lossatlas.loss.fidelity import coarsened
 from lossatlas.numbers import number, with_error
-from lossatlas.numerics.spectrum import extremal_spectrum
+from lossatlas.numerics.spectrum import dense_spectrum, extremal_spectrum
 from lossatlas.operators.matrices import KINDS, Matrix, curvature_product, named_after, pays_in_single
+from lossatlas.probes.derivatives import checked, doubted
+from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import POSITIVE, PRODUCTS_PER_PAIR, Column, Cost, Probe, Settings, Subject, Told, at_least
 from lossatlas.probes.sampling import Losses, by_split, join_splits
+from lossatlas.probes.stationarity import COLUMNS, PRODUCTS, on_a_slope, standing
 from lossatlas.probes.telling import table
 from lossatlas.random_streams import check_generator
 from lossatlas.results.variables import UNITS
@@ -35,6 +39,8 @@ class SpectrumSettings(Settings):
     """Products after which the search ends, converged or not."""
     matrix: Matrix = "hessian"
     """Whose eigenvalues: the Hessian's, the Gauss-Newton matrix's, or the empirical Fisher's."""
+    check: bool = True
+    """Whether derivatives are checked against differences beside the point."""
 
 
 def spectrum(
@@ -49,6 +55,7 @@ def spectrum(
     max_products: int = 400,
     dtype: torch.dtype = torch.float64,
     mixed: bool = True,
+    check: bool = True,
 ) -> xr.Dataset:
     """The k largest eigenvalues of the Hessian, the smallest one, and the trace, each with its error.
 
@@ -58,6 +65,8 @@ def spectrum(
     within its residual, an isolated one within residual² / gap. Of several that lie closer than `tol` one can be
     missing from the list (docs/howto/spectrum.md has how often). The trace is the sum of the eigenvalues found and an
     estimate on the rest with Rademacher vectors (Hutchinson), with its standard error.
+
+    A module of at most k + 1 + `samples` parameters has its whole matrix computed, by a product each: no error is left.
 
     Costs `products` products with a vector, those with the smallest one and the trace included. For a float32 loss of
     over 1,000 parameters they are done in float32 as far as that goes, the samples of a large network's trace in
@@ -79,14 +88,18 @@ def spectrum(
         max_products: of the search; it ends there, converged or not.
         dtype: precision of the answer.
         mixed: whether to search in float32 first where that pays.
+        check: whether gradient and Hessian are checked against differences beside θ (`derivative_check`).
 
     Returns:
         eigenvalues, residuals `(eigenvalue,)`; smallest, smallest_residual, trace, trace_error, products, of which
-        rough_products of less precision, converged; all with a leading `split` for several losses. The attribute
-        `matrix` says which it was.
+        rough_products of less precision, converged, derivative_check with its error; gradient_norm,
+        gradient_norm_relative, gradient_decrease and stationary, which say where the point stands
+        (`stationarity.standing`); all with a leading `split` for several losses. The attribute `matrix` says which it
+        was.
     """
     parts = {}
     check_generator(generator)
+    warn_of_borrowed_buffers(losses, {"θ": theta})
     seed = int(torch.randint(2**62, (), generator=generator))  # one for all splits: none depends on the others
     for split, loss in by_split(losses).items():
         size = loss.layout.size
@@ -97,22 +110,32 @@ def spectrum(
         if max_products < k + 1:
             raise ValueError(f"max_products is {max_products}: {k} + 1 eigenvalues take {k + 1} products at least")
         own = torch.Generator().manual_seed(seed)
-        product = curvature_product(matrix, loss if loss.dtype is dtype else loss.to(dtype), theta)
-        rough = curvature_product(matrix, loss, theta) if mixed and pays_in_single(loss, size, dtype, tol) else None
-        ends = extremal_spectrum(
-            product, size, k=k, samples=samples, generator=own, tol=tol, max_products=max_products,
-            rough=rough, coarse=None if rough is None else coarsened(rough, loss.operations),
-            device=theta.device, dtype=dtype,
-        )  # fmt: skip
-        scalars = {
-            "smallest": ends.smallest,
-            "smallest_residual": ends.smallest_residual,
-            "trace": ends.trace,
-            "trace_error": ends.trace_error,
-            "products": ends.products,
-            "rough_products": ends.rough_products,
-            "converged": ends.converged,
-        }
+        exact = loss if loss.dtype is dtype else loss.to(dtype)
+        product = curvature_product(matrix, exact, theta)
+        if size <= k + 1 + samples:
+            ends = dense_spectrum(product, size, k=k, device=theta.device)
+        else:
+            rough = curvature_product(matrix, loss, theta) if mixed and pays_in_single(loss, size, dtype, tol) else None
+            ends = extremal_spectrum(
+                product, size, k=k, samples=samples, generator=own, tol=tol, max_products=max_products,
+                rough=rough, coarse=None if rough is None else coarsened(rough, loss.operations),
+                device=theta.device, dtype=dtype,
+            )  # fmt: skip
+        top = math.nan if matrix == "fisher" else float(ends.largest[0])  # F is not in units of curvature
+        checks = checked(exact, theta, split, matrix=matrix, check=check)
+        scalars = (
+            checks
+            | standing(exact, theta, curvature=top)
+            | {
+                "smallest": ends.smallest,
+                "smallest_residual": ends.smallest_residual,
+                "trace": ends.trace,
+                "trace_error": ends.trace_error,
+                "products": ends.products,
+                "rough_products": ends.rough_products,
+                "converged": ends.converged,
+            }
+        )
         parts[split] = xr.Dataset(
             {
                 "eigenvalues": ("eigenvalue", ends.largest.numpy(), UNITS["eigenvalues"]),
@@ -137,7 +160,8 @@ def _call(subject: Subject, settings: SpectrumSettings, generator: torch.Generat
 
 
 def _cost(subject: Subject, settings: SpectrumSettings) -> Cost:
-    return Cost(products=PRODUCTS_PER_PAIR * (min(settings.k, subject.size - 1) + 1) + settings.samples)
+    products = PRODUCTS_PER_PAIR * (min(settings.k, subject.size - 1) + 1) + settings.samples
+    return Cost(products=products + PRODUCTS)
 
 
 def _tell(result: xr.Dataset, _: str) -> Told:
@@ -158,7 +182,8 @@ def _tell(result: xr.Dataset, _: str) -> Told:
         )
     rows = table(f"Eigenvalues and residuals {result.residuals.attrs['long_name']}.", ("Rank", "λ", "Residual"), lines)
     matrix = KINDS[result.attrs["matrix"]].name.removeprefix("the ")
-    return Told(f"{matrix[0].upper()}{matrix[1:]}. {'; '.join(said)}.", tuple(f"{line}." for line in said), (rows,))
+    words = f"{matrix[0].upper()}{matrix[1:]}. {'; '.join(said)}."
+    return doubted(on_a_slope(Told(words, tuple(f"{line}." for line in said), (rows,)), result), result)
 
 
 PROBE = Probe(
@@ -182,9 +207,15 @@ PROBE = Probe(
         "trace": Column("Trace of the Hessian", lambda part: float(part.trace)),
         "trace_error": Column("Standard error of the trace", lambda part: float(part.trace_error)),
         "converged": Column("Eigenvalues converged", lambda part: bool(part.converged), boolean=True),
+        **COLUMNS,
+        "gradient_decrease": Column(
+            "Share of the loss that one step along the steepest curvature promises",
+            lambda part: float(part.gradient_decrease),
+        ),
     },
     call=_call,
     folder="hessian",
     suffix=".json",
     standard=True,
+    every_draw={"k": 1, "samples": 5, "tol": 1e-2, "check": False},
 )

@@ -17,8 +17,11 @@ from lossatlas.numbers import loss_text
 from lossatlas.numerics.lanczos import Product, extremal_eigenpairs
 from lossatlas.operators.hessian import Hessian
 from lossatlas.parameters.curves import Affine, centered
+from lossatlas.probes.derivatives import checked, doubted
+from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import ODD, PRODUCTS_PER_PAIR, Cost, Probe, Settings, Subject, Told, nodes
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, join_splits, sample_grid
+from lossatlas.probes.stationarity import PRODUCTS, on_a_slope, standing
 from lossatlas.random_streams import check_generator
 from lossatlas.results.variables import UNITS
 from lossatlas.splits import splits
@@ -38,6 +41,8 @@ class EigenvectorPlaneSettings(Settings):
     """Grid points along each axis, odd."""
     exact: bool = False
     """Measure every node; else as few as the loss takes, with an error that is stated."""
+    check: bool = True
+    """Whether derivatives are checked against differences beside the point."""
 
 
 End = Literal["largest", "second", "smallest"]
@@ -59,6 +64,7 @@ def eigenvector_plane(
     dtype: torch.dtype | None = None,
     surface_tol: float = SURFACE_TOL,
     exact: bool = False,
+    check: bool = True,
 ) -> xr.Dataset:
     """L(θ + αv₁ + βv₂) along two eigenvectors of the Hessian, and beside it what the Hessian predicts.
 
@@ -71,7 +77,7 @@ def eigenvector_plane(
     directions are alike, and chance decides.
 
     Costs `products` Hessian-vector products, two and one gradient more for each loss beside the first, and as many
-    evaluations of each as the surface takes: steps² + 1 with `exact`, mostly less than a tenth without.
+    evaluations of each as the surface takes: steps² + 2 with `exact`, mostly less than a tenth without.
 
     Args:
         losses: one `Loss`, or a mapping of them by split.
@@ -87,10 +93,12 @@ def eigenvector_plane(
         dtype: of the products; the loss's own if left out.
         surface_tol: the largest error to aim at, relative to the range of the loss; see `sampling.sample_grid`.
         exact: measure every node.
+        check: whether gradient and Hessian are checked against differences beside θ (`derivative_check`).
 
     Returns:
         loss, metrics and quadratic `(alpha, beta)`; by `direction`, which holds the names, the eigenvalues, residuals
-        ‖Hv − λv‖, slope gᵀv and curvature vᵀHv, the last two of each loss; products, converged. The attribute
+        ‖Hv − λv‖, slope gᵀv and curvature vᵀHv, the last two of each loss; products, converged; derivative_check with
+        its error; gradient_norm, gradient_norm_relative and stationary, as of `spectrum`. The attribute
         `quadratic_of` is "loss", or "objective" where there is a penalty.
 
     Raises:
@@ -110,8 +118,10 @@ def eigenvector_plane(
     if len(set(which)) != 2 or not set(which) <= set(get_args(End)):
         raise ValueError(f"which is {which}: wanted two different ones of {', '.join(get_args(End))}")
     check_generator(generator)
+    warn_of_borrowed_buffers(losses, {"θ": theta})
     own = named[chosen]
-    product = Hessian(own if dtype in (None, own.dtype) else own.to(dtype), theta)
+    precise = own if dtype in (None, own.dtype) else own.to(dtype)
+    product = Hessian(precise, theta)
     pairs = extremal_eigenpairs(
         product, own.layout.size, largest=1 + ("second" in which), smallest=int("smallest" in which),
         generator=generator, tol=tol, max_products=max_products, device=theta.device,
@@ -134,10 +144,16 @@ def eigenvector_plane(
     )  # fmt: skip
     for name in ("alpha", "beta"):
         result[name].attrs["units"] = "parameter"
-    predicted = join_splits({
-        name: _taylor(loss, theta, vectors, product if name == chosen else Hessian(loss, theta), axis)
-        for name, loss in named.items()
-    })  # fmt: skip
+    parts = {}
+    for name, loss in named.items():
+        gradient = loss.gradient(theta)
+        scalars = checked(precise if name == chosen else loss, theta, name, check=check)
+        scalars |= standing(loss, theta, gradient=gradient)
+        parts[name] = _taylor(
+            loss, theta, axis, vectors=vectors, gradient=gradient,
+            product=product if name == chosen else Hessian(loss, theta),
+        ).assign({variable: ((), value, UNITS[variable]) for variable, value in scalars.items()})  # fmt: skip
+    predicted = join_splits(parts)
     return result.assign(predicted.data_vars).assign_coords(direction=list(which)).assign(
         eigenvalues=("direction", eigenvalues.numpy(), UNITS["eigenvalues"]),
         residuals=("direction", residuals.numpy(), UNITS["residuals"]),
@@ -145,7 +161,8 @@ def eigenvector_plane(
         converged=pairs.converged,
     ).assign_attrs(
         {"hessian_of": chosen} if chosen else {}, probe="eigenvector_plane", radius=reach, tol=tol,
-        quadratic_of="objective" if own.penalty else "loss", evaluations=result.attrs["evaluations"] + 1,
+        quadratic_of="objective" if own.penalty else "loss",
+        evaluations=result.attrs["evaluations"] + 1 + (radius is None),
     )  # fmt: skip
 
 
@@ -157,9 +174,11 @@ def _radius(level: float, curvature: float) -> float:
     return math.sqrt(2 * RISE * level / curvature)
 
 
-def _taylor(loss: Loss, theta: Tensor, vectors: Tensor, product: Product, axis: Tensor) -> xr.Dataset:
+def _taylor(
+    loss: Loss, theta: Tensor, axis: Tensor, *, vectors: Tensor, gradient: Tensor, product: Product
+) -> xr.Dataset:
     """The second-order Taylor polynomial about θ on the grid of the plane, and its coefficients along the axes."""
-    slopes = (vectors @ loss.gradient(theta).double()).cpu()  # (2,)
+    slopes = (vectors @ gradient.double()).cpu()  # (2,)
     matrix = (product(vectors).double() @ vectors.T).cpu()  # (2, 2)
     alpha, beta = axis[:, None], axis
     rise = slopes[0] * alpha + slopes[1] * beta + matrix[0, 1] * alpha * beta
@@ -185,7 +204,7 @@ def _tell(result: xr.Dataset, _: str) -> Told:
         f"On the plane of two eigenvectors the quadratic model is off by {loss_text(float(gap.max()))} at most; it "
         f"predicts changes of up to {loss_text(rise)}."
     )
-    return Told(words, (words,))
+    return doubted(on_a_slope(Told(words, (words,)), result), result)
 
 
 PROBE = Probe(
@@ -197,7 +216,7 @@ PROBE = Probe(
     misleads="Where the two part, curvature at the point says nothing about the loss.",
     variables=VARIABLES,
     cost=lambda subject, settings: Cost(
-        evaluations=nodes(settings.steps, exact=settings.exact) + 1, products=PRODUCTS_PER_PAIR * 3
+        evaluations=nodes(settings.steps, exact=settings.exact) + 2, products=PRODUCTS_PER_PAIR * 3 + PRODUCTS
     ),
     tell=_tell,
     call=_call,

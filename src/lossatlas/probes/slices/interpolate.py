@@ -11,9 +11,11 @@ import xarray as xr
 from torch import Generator, Tensor
 
 from lossatlas.loss.fidelity import rough_losses
+from lossatlas.loss.other_models import borrowed_buffers, with_buffers
 from lossatlas.numbers import loss_text
 from lossatlas.numerics.profiles import is_monotone, largest_rise
 from lossatlas.parameters.curves import Segment
+from lossatlas.probes.other_models import refuse_borrowed_buffers, warn_of_borrowed_buffers
 from lossatlas.probes.probe import Column, Cost, Probe, Settings, Subject, Told, at_least
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample_grid
 from lossatlas.probes.telling import table
@@ -56,7 +58,8 @@ def interpolate(
         loss and metrics `(alpha,)`, in units of the criterion.
 
     Raises:
-        ValueError: the ends do not come from one architecture, or `steps` is below 2.
+        ValueError: the ends do not come from one architecture, `steps` is below 2, or the module has statistics (batch
+            norm) and nobody said whose they are at the ends.
 
     >>> from lossatlas.loss import toys
     >>> interpolate(toys.bowl(2), torch.zeros(2), torch.ones(2), steps=3).loss.values
@@ -66,6 +69,7 @@ def interpolate(
         raise ValueError(f"steps is {steps}: wanted at least 2, for the two ends")
     alpha = torch.linspace(0, 1, steps, dtype=torch.float64)
     line = Segment(start, end, alpha)
+    refuse_borrowed_buffers(losses, {"start": start, "end": end})
     result = sample_grid(
         losses, partial(_points, start, end), {"alpha": alpha.numpy()}, tol=surface_tol, exact=exact,
         rough=lambda: rough_losses(by_split(losses), lambda: line[-1:][0]),  # what is hard for the start is everything
@@ -79,7 +83,14 @@ def _points(start: Tensor, end: Tensor, coordinates: Tensor) -> Segment:
 
 def _call(subject: Subject, settings: InterpolateSettings, _: Generator) -> xr.Dataset:
     assert subject.trajectory is not None  # `Probe.lacking` says so
-    return interpolate(subject.losses, subject.trajectory[0], subject.trajectory[-1], steps=settings.steps)
+    start, end = subject.trajectory[0], subject.trajectory[-1]
+    losses = subject.losses_among([subject.initial])
+    if losses is subject.losses and borrowed_buffers(
+        subject.loss, {"start": start}
+    ):  # it is said, and done all the same
+        warn_of_borrowed_buffers(losses, {"the first checkpoint": start})
+        losses = {split: with_buffers(loss, "stored") for split, loss in losses.items()}
+    return interpolate(losses, start, end, steps=settings.steps)
 
 
 def _tell(result: xr.Dataset, _: str) -> Told:
@@ -114,4 +125,5 @@ PROBE = Probe(
     call=_call,
     folder="interpolation",
     standard=True,
+    every_draw={"steps": 21},
 )

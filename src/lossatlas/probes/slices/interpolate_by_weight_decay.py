@@ -109,4 +109,5 @@ PROBE = Probe(
     call=_call,
     folder="regularization",
     standard=True,
+    every_draw={"steps": 21},
 )

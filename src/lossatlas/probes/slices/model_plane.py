@@ -14,6 +14,7 @@ from torch import Tensor
 from lossatlas.numbers import loss_text, number, percent_text
 from lossatlas.parameters.curves import Affine
 from lossatlas.parameters.subspaces import plane_through, project
+from lossatlas.probes.other_models import refuse_borrowed_buffers, warn_of_borrowed_buffers
 from lossatlas.probes.probe import NOT_NEGATIVE, Cost, Probe, Settings, Subject, Told, at_least, nodes
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample, sample_grid
 from lossatlas.probes.telling import table
@@ -84,7 +85,8 @@ def model_plane(
         the models' variance along each axis.
 
     Raises:
-        ValueError: the models lie on one straight line.
+        ValueError: the models lie on one straight line, or the module has statistics (batch norm) and nobody said whose
+            they are at the models.
 
     >>> from lossatlas.loss import toys
     >>> corners = torch.tensor([[0.0, 0.0, 1.0], [3.0, 0.0, 1.0], [0.0, 4.0, 1.0]])
@@ -101,6 +103,8 @@ def model_plane(
         if stack.ndim != 2 or not len(stack):
             raise ValueError(f"{name} has shape {tuple(stack.shape)}: wanted (n, {layout.size}), a row for every point")
     labels = _labels(names, len(models))
+    refuse_borrowed_buffers(losses, dict(zip(labels, models, strict=True)))
+    warn_of_borrowed_buffers(losses, {f"the path {name}": stack[0] for name, stack in paths.items()})
     origin, axes, explained = plane_through(models)
 
     def on_plane(coordinates: Tensor) -> Affine:

@@ -16,6 +16,7 @@ from lossatlas.numbers import counted, loss_text
 from lossatlas.numerics.profiles import basin_width
 from lossatlas.parameters.curves import Affine, centered
 from lossatlas.parameters.directions import Biases, Normalization, random_directions
+from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import ODD, POSITIVE, Column, Cost, Probe, Settings, Told, at_least
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample_grid
 from lossatlas.probes.telling import table
@@ -80,6 +81,7 @@ def random_line(
     """
     if draws < 1:
         raise ValueError(f"draws is {draws}: wanted at least 1")
+    warn_of_borrowed_buffers(losses, {"θ": theta})
     layout = next(iter(by_split(losses).values())).layout
     alpha = centered(radius, steps)
     axes = {"alpha": alpha.numpy()}
@@ -148,4 +150,5 @@ PROBE = Probe(
     columns={"width": Column("Width of the basin along a random direction", _width)},
     folder="random_slice",
     standard=True,
+    every_draw={"steps": 21},
 )

@@ -13,6 +13,7 @@ from torch import Tensor
 from lossatlas.parameters.curves import Affine, centered
 from lossatlas.parameters.directions import Biases, Normalization, random_directions
 from lossatlas.parameters.subspaces import cosine, orthogonalize_by_tensor
+from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import ODD, POSITIVE, Cost, Probe, Settings, nodes
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample_grid
 from lossatlas.probes.telling import told_of_plane
@@ -69,6 +70,7 @@ def random_plane(
     Raises:
         ValueError: an even number of steps, or a direction that is zero.
     """
+    warn_of_borrowed_buffers(losses, {"θ": theta})
     layout = next(iter(by_split(losses).values())).layout
     drawn = random_directions(layout, theta, 2, generator=generator, normalize=normalize, biases=biases)
     directions = orthogonalize_by_tensor(layout, drawn)

@@ -14,9 +14,10 @@ from torch import Tensor
 from lossatlas.numbers import loss_text, percent_text
 from lossatlas.parameters.curves import Affine
 from lossatlas.parameters.subspaces import principal_directions, project
+from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import NOT_NEGATIVE, Column, Cost, Probe, Settings, Subject, Told, at_least, nodes
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample, sample_grid
-from lossatlas.probes.telling import told_of_plane
+from lossatlas.probes.telling import basin_error, told_of_plane
 from lossatlas.results.variables import UNITS
 
 
@@ -67,6 +68,7 @@ def trajectory_plane(
     next(iter(by_split(losses).values())).layout.check(checkpoints)
     if checkpoints.ndim != 2 or len(checkpoints) < 3:
         raise ValueError(f"checkpoints have shape {tuple(checkpoints.shape)}: wanted (t, P) with t of at least 3")
+    warn_of_borrowed_buffers(losses, {"the first checkpoint": checkpoints[0]})
     last = checkpoints[-1]
     axes, explained = principal_directions(checkpoints, last)
     path, off_plane = project(checkpoints, last, axes)  # (t, 2), (t,)
@@ -123,9 +125,9 @@ def _tell(result: xr.Dataset, _: str) -> Told:
 
 
 def _relative_error(plane: xr.Dataset) -> float:
-    """The stated error of the surface over its range."""
+    """The largest stated error of the surface over its range."""
     extent = float(np.ptp(plane.loss.values))
-    return float(plane.loss_error / np.ptp(plane.loss.values)) if extent else 0.0
+    return float(plane.loss_error.max()) / extent if extent else 0.0
 
 
 PROBE = Probe(
@@ -150,6 +152,7 @@ PROBE = Probe(
             "Largest relative distance from that plane", lambda plane: float(plane.off_plane.max(skipna=False))
         ),
         "error": Column("Largest error to expect of that surface, of its range", _relative_error),
+        "basin_error": Column("Largest error to expect where it is lowest, of the loss", basin_error),
     },
     fewest=3,
     folder="pca",

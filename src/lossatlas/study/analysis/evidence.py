@@ -1,30 +1,19 @@
-"""The numbers that decide findings: functions from the results of a study to a mean with its interval."""
+"""The numbers that decide findings: from the tables of a study to a statistic, with the units that it rests on."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from lossatlas.study.analysis.bootstrap import generator_of, percentiles, resampling_counts
-from lossatlas.study.analysis.contrasts import (
-    NOTHING,
-    Contrast,
-    Estimate,
-    Level,
-    Outcome,
-    Sample,
-    Units,
-    average,
-    between,
-    log10,
-    units,
-)
+from lossatlas.study.analysis.contrasts import Contrast, Level, Matched, Outcome, Sample, average, between, units
+from lossatlas.study.analysis.correlations import correlation
+from lossatlas.study.analysis.equal_loss import Paths, at_equal_loss
 from lossatlas.study.analysis.rules import ROUNDING
 from lossatlas.study.analysis.runs import CONFIGURATION
+from lossatlas.study.analysis.statistic import Statistic
 
 
 @dataclass(frozen=True)
@@ -33,10 +22,11 @@ class Evidence:
 
     matrix: Sample
     weight_decays: Sample  # the networks of the matrix and of the regularization study
-    correlations: pd.DataFrame
+    measures: pd.DataFrame  # a row per network: its measures beside what it generalizes
+    paths: Paths  # what was measured along training
 
 
-Measure = Callable[[Evidence], Estimate]
+Measure = Callable[[Evidence], Statistic | None]  # None where the study has no networks for it
 
 DATA_SETS: tuple[Level, ...] = ("moons", "circles", "gaussians", "xor")  # those that findings speak of, named there
 MLP: tuple[Level, ...] = ("shallow", "deep")
@@ -48,124 +38,121 @@ OVER_ARCHITECTURES = ("dataset", "activation", "optimizer", "weight_decay")  # h
 
 
 def mean_of(contrast: Contrast, outcome: Outcome) -> Measure:
-    return lambda evidence: units(contrast, evidence.matrix, outcome)[0].mean()
+    return lambda evidence: units(contrast, evidence.matrix, outcome)
 
 
 def mean_over_weight_decays(contrast: Contrast, outcome: Outcome) -> Measure:
-    return lambda evidence: units(contrast, evidence.weight_decays, outcome)[0].mean()
+    return lambda evidence: units(contrast, evidence.weight_decays, outcome)
+
+
+def equal_loss_mean_of(contrast: Contrast, outcome: str) -> Measure:
+    """The mean of a contrast of log10 of an outcome at equal training loss."""
+    return lambda evidence: at_equal_loss(Matched.of(contrast, evidence.matrix, pairs=False), evidence.paths, outcome)
 
 
 def share_above_zero(contrast: Contrast, outcome: Outcome) -> Measure:
-    """The share of matched cells and seeds in which the contrast is positive."""
-    return lambda evidence: units(contrast, evidence.matrix, outcome)[0].mean(lambda value: 1.0 * (value > ROUNDING))
+    """The share of matched units in which the contrast is positive."""
+    return lambda evidence: units(contrast, evidence.matrix, outcome).mapped(
+        lambda value: 1.0 * (value > ROUNDING), share=True
+    )
 
 
-def relative_to(level: Level, contrast: Contrast, outcome: Outcome) -> Measure:
-    """The mean contrast as a share of the mean at `level`, over the same units."""
-    weights = {**dict.fromkeys(contrast.weights, 0.0), (level,): 1.0}
-    base = replace(contrast, weights=weights)
+def share_of(outcome: str, holds: Callable[[pd.Series], pd.Series], where: Mapping[str, tuple[Level, ...]]) -> Measure:
+    """The share of networks of which something holds."""
 
-    def measure(evidence: Evidence) -> Estimate:
-        change, before = (units(one, evidence.matrix, outcome)[0] for one in (contrast, base))
-        return _ratio(change, before)
+    def measure(evidence: Evidence) -> Statistic | None:
+        if outcome not in evidence.matrix.runs:
+            return None
+        held = units(average(where), evidence.matrix, lambda runs: _indicator(pd.Series(runs[outcome]), holds))
+        return held.mapped(np.positive, share=True)
 
     return measure
 
 
-def _ratio(top: Units, bottom: Units) -> Estimate:
-    """The ratio of two means over the same units, resampled together."""
-    if not len(top.values) or not bottom.values.mean():
-        return top.estimate(math.nan, math.nan, math.nan)
-    estimate = float(top.values.mean() / bottom.values.mean())
-    if top.resamples.weights is None:
-        return top.estimate(estimate, math.nan, math.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        draws = (top.resamples.weights @ top.values) / (top.resamples.weights @ bottom.values)
-    return top.estimate(estimate, *percentiles(draws))
+def _indicator(column: pd.Series, holds: Callable[[pd.Series], pd.Series]) -> np.ndarray:
+    known = column.notna().to_numpy()
+    value = holds(column).astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    return np.where(known, value, np.nan)
+
+
+def relative_to(level: Level, contrast: Contrast, outcome: Outcome) -> Measure:
+    """The mean contrast as a share of the mean at `level`, over the same units."""
+    base = replace(contrast, weights={**dict.fromkeys(contrast.weights, 0.0), (level,): 1.0})
+
+    def measure(evidence: Evidence) -> Statistic:
+        change, before = (units(one, evidence.matrix, outcome) for one in (contrast, base))
+        top, bottom = change.values, before.values
+        assert top is not None
+        assert bottom is not None
+
+        def ratio(weights: np.ndarray) -> np.ndarray:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return (weights @ top) / (weights @ bottom)
+
+        return replace(change, values=None, function=ratio)
+
+    return measure
 
 
 # Of single networks ----------------------------------------------------------------------------------------------
 
 
-def is_at_least(outcome: str, value: float) -> Outcome:
-    return lambda runs: (runs[outcome] >= value).to_numpy(dtype=float)
+def share_of_concentrated_traces(evidence: Evidence) -> Statistic | None:
+    """The share of networks whose trace, which can be negative off a minimum, is less than ten top eigenvalues."""
+    if "spectrum_trace" not in evidence.matrix.runs:
+        return None
 
+    def concentrated(runs: pd.DataFrame) -> np.ndarray:
+        return np.where(runs.spectrum_trace.notna(), runs.spectrum_trace < 10 * runs.spectrum_top_eigenvalue, np.nan)
 
-def is_at_most(outcome: str, value: float) -> Outcome:
-    return lambda runs: (runs[outcome] <= value).to_numpy(dtype=float)
-
-
-def log10_trace_over_top(runs: pd.DataFrame) -> np.ndarray:
-    if "spectrum_trace" not in runs:
-        return np.full(len(runs), np.nan)
-    return log10(runs.spectrum_trace / runs.spectrum_top_eigenvalue)
+    return units(average(), evidence.matrix, concentrated).mapped(np.positive, share=True)
 
 
 # Other statistics ------------------------------------------------------------------------------------------------
 
 
-def tau(measure: str, outcome: str, scope: str) -> Measure:
-    """Kendall's tau-b from the table of correlations."""
-
-    def read(evidence: Evidence) -> Estimate:
-        table = evidence.correlations
-        asked = (measure, outcome, scope)
-        for *name, n, value, low, high in table.itertuples(index=False, name=None):
-            if tuple(name) == asked:
-                return Estimate(n=n, mean=value, low=low, high=high, resampled="" if math.isnan(low) else "seeds")
-        return NOTHING
-
-    return read
+def tau(measure: str, outcome: str, scope: str, *, partial: bool = False) -> Measure:
+    """Kendall's tau-b of a measure and an outcome, `partial` with the training loss held."""
+    return lambda evidence: correlation(
+        evidence.measures.query("not diverged"), measure, outcome, scope, partial=partial
+    )
 
 
-def accuracy_on_the_hardest_data_set(evidence: Evidence) -> Estimate:
+def accuracy_on_the_hardest_data_set(evidence: Evidence) -> Statistic | None:
     """Mean test accuracy of all multilayer perceptrons on that of `DATA_SETS` where it is lowest; all must be there."""
     found = [
-        units(average({"dataset": (name,), "family": MLP}), evidence.matrix, "test_accuracy")[0].mean()
-        for name in DATA_SETS
+        units(average({"dataset": (name,), "family": MLP}), evidence.matrix, "test_accuracy") for name in DATA_SETS
     ]
-    return min(found, key=lambda one: one.mean if one.n else -math.inf)
+    return min(found, key=lambda one: one.estimate) if all(one.n for one in found) else None
 
 
-def sensitivity_of_xor(evidence: Evidence) -> Estimate:
+def sensitivity_of_xor(evidence: Evidence) -> Statistic | None:
     """Spread of the test accuracy between architectures and activations: xor minus the largest other of `DATA_SETS`.
 
-    The spread of a data set is the standard deviation of the means of each architecture and activation, less what
-    the seeds add to it: their variance within each configuration, over their number. Resampling the seeds adds as
-    much again, so it is taken from resamples twice.
+    The spread of a data set is the standard deviation of the means of each architecture and activation, over draws and
+    seeds. What these add to it is the same for all data sets, about, and left in.
     """
     runs = evidence.matrix.runs
-    runs = runs.iloc[np.flatnonzero(runs.dataset.isin(DATA_SETS))]
+    runs = runs.iloc[np.flatnonzero(runs.dataset.isin(DATA_SETS))].reset_index(drop=True)
     if set(runs.dataset) != set(DATA_SETS):
-        return NOTHING
-    cells = runs.groupby(CONFIGURATION, sort=True)
-    noise = cells.test_accuracy.transform("var").fillna(0.0).to_numpy()  # unbiased; a single seed shows none
+        return None
+    kinds = {
+        name: pd.get_dummies(runs.architecture + " " + runs.activation).to_numpy(dtype=float)
+        * (runs.dataset == name).to_numpy()[:, None]
+        for name in DATA_SETS
+    }
+    accuracy = runs.test_accuracy.to_numpy()
 
-    def difference(count: np.ndarray, added: int) -> np.ndarray:  # (resamples, runs) -> (resamples,)
+    def difference(weights: np.ndarray) -> np.ndarray:  # (r, n) -> (r,)
         spread = {}
-        for name in DATA_SETS:
-            rows = (runs.dataset == name).to_numpy()
-            kind = pd.get_dummies(runs[rows].architecture + " " + runs[rows].activation).to_numpy(dtype=float)
-            means = (count[:, rows] * runs[rows].test_accuracy.to_numpy()) @ kind / (count[:, rows] @ kind)
-            of_means = (noise[rows] @ kind / kind.sum(axis=0) ** 2).mean() * (1 - 1 / kind.shape[1])
-            spread[name] = np.sqrt(np.maximum(means.var(axis=1) - added * of_means, 0))
+        for name, kind in kinds.items():
+            counts = weights @ kind
+            with np.errstate(invalid="ignore"):
+                means = np.where(counts > 0, ((weights * accuracy) @ kind) / counts, np.nan)
+            spread[name] = np.nanstd(means, axis=1)
         return spread.pop("xor") - np.maximum.reduce(list(spread.values()))
 
-    (estimate,) = difference(np.ones((1, len(runs))), 1)
-    cell = cells.ngroup().to_numpy(dtype=int)
-    counts = resampling_counts(cell, rng=generator_of(runs.reindex(columns=[*CONFIGURATION, "seed"])))
-    low, high = (math.nan, math.nan) if counts is None else percentiles(difference(counts, 2))
-    sizes = np.bincount(cell)
-    resampled = "" if math.isnan(low) else "seeds"
-    return Estimate(
-        n=len(runs),
-        mean=float(estimate),
-        low=low,
-        high=high,
-        resampled=resampled,
-        cells=len(sizes),
-        single=int((sizes < 2).sum()),
-    )
+    return Statistic(runs[[*CONFIGURATION, "data_seed", "seed"]], tuple(CONFIGURATION), function=difference)
 
 
 # Contrasts that several findings share ---------------------------------------------------------------------------

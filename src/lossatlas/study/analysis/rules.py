@@ -1,89 +1,108 @@
-"""How a number with its interval decides a statement: supported, contradicted or undecided, by a rule in words."""
+"""How a number with its interval decides a statement: on which side of a bound it is stated to lie."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy import stats
 
 from lossatlas.numbers import general_text
-from lossatlas.study.analysis.contrasts import Estimate
+from lossatlas.study.analysis.jackknife import LEVEL, Interval
 
-Verdict = Literal["supported", "contradicted", "undecided"]
-FEWEST = 6  # matched values; a percentile interval of fewer hardly differs from their range
-FEWEST_CELLS = 3  # matched cells that show a spread; what holds in two may hold in these alone
+Verdict = Literal["supported", "contradicted", "mixed", "undecided"]
 ROUNDING = 1e-9  # a number this close to a limit is on neither side of it
 
 
-class Rule(Protocol):
-    def decide(self, found: Estimate) -> Verdict: ...
-
-    def words(self) -> str: ...
-
-
 @dataclass(frozen=True)
-class Above:
+class Rule:
+    """The number is stated to lie between `low` and `high`; one of them may be infinite.
+
+    `step` is the smallest difference that matters: verdicts are tried with the bounds moved by it.
+    """
+
+    low: float
+    high: float
+    step: float
+
+    def decide(self, found: Interval) -> Verdict:
+        """Supported where the whole interval lies inside, contradicted where it lies on one side outside."""
+        if math.isnan(found.low):
+            return "undecided"
+        if found.low > self.low + ROUNDING and found.high < self.high - ROUNDING:
+            return "supported"
+        outside = found.low > self.high + ROUNDING or found.high < self.low - ROUNDING
+        return "contradicted" if outside else "undecided"
+
+    def stated(self, values: np.ndarray) -> np.ndarray:
+        """Which values are on the stated side of both bounds, `(n,)` of bool."""
+        return (values > self.low + ROUNDING) & (values < self.high - ROUNDING)
+
+    def contrary(self, values: np.ndarray) -> np.ndarray:
+        """Which values are on the other side of a bound, `(n,)` of bool."""
+        return (values < self.low - ROUNDING) | (values > self.high + ROUNDING)
+
+    def p_value(self, mean: float, found: Interval) -> float:
+        """The smallest error level at which an interval would decide, one way or the other; NaN without one."""
+        if math.isnan(found.low):
+            return math.nan
+        ps = [_p_value(mean, found, bound) for bound in (self.low, self.high) if math.isfinite(bound)]
+        return max(ps) if self.low < mean < self.high else min(ps)
+
+    def moved(self) -> list[Rule]:
+        """The rule with its bounds moved by a step, one way and the other."""
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            shifts = [(self.step, -self.step), (-self.step, self.step)]
+        else:
+            shifts = [(self.step, self.step), (-self.step, -self.step)]
+        return [replace(self, low=self.low + low, high=self.high + high) for low, high in shifts]
+
+    def words(self) -> str:
+        """What supports and what contradicts."""
+        if math.isinf(self.high):
+            return f"above {general_text(self.low)}"
+        if math.isinf(self.low):
+            return f"below {general_text(self.high)}"
+        return f"between {general_text(self.low)} and {general_text(self.high)}"
+
+
+def _p_value(mean: float, found: Interval, bound: float) -> float:
+    """Two-sided, from the reach of the interval towards the bound: by Student's t, as the interval is."""
+    reach = mean - found.low if bound < mean else found.high - mean
+    if reach <= 0:
+        return 1.0 if abs(mean - bound) <= ROUNDING else 0.0
+    quantile = stats.t.ppf((1 + LEVEL) / 2, found.freedom)
+    return float(2 * stats.t.sf(quantile * abs(mean - bound) / reach, found.freedom))
+
+
+def above(value: float, *, step: float) -> Rule:
     """The number is stated to be above `value`."""
-
-    value: float = 0.0
-
-    def decide(self, found: Estimate) -> Verdict:
-        if not _decidable(found):
-            return "undecided"
-        if found.low > self.value + ROUNDING:
-            return "supported"
-        return "contradicted" if found.high < self.value - ROUNDING else "undecided"
-
-    def words(self) -> str:
-        return _words(f"is above {general_text(self.value)}", f"is below {general_text(self.value)}")
+    return Rule(value, math.inf, step)
 
 
-@dataclass(frozen=True)
-class Below:
+def below(value: float, *, step: float) -> Rule:
     """The number is stated to be below `value`."""
-
-    value: float = 0.0
-
-    def decide(self, found: Estimate) -> Verdict:
-        if not _decidable(found):
-            return "undecided"
-        if found.high < self.value - ROUNDING:
-            return "supported"
-        return "contradicted" if found.low > self.value + ROUNDING else "undecided"
-
-    def words(self) -> str:
-        return _words(f"is below {general_text(self.value)}", f"is above {general_text(self.value)}")
+    return Rule(-math.inf, value, step)
 
 
-@dataclass(frozen=True)
-class Within:
+def within(margin: float, *, step: float) -> Rule:
     """The number is stated to be so close to 0 that it does not matter: an equivalence test."""
-
-    margin: float
-
-    def decide(self, found: Estimate) -> Verdict:
-        if not _decidable(found):
-            return "undecided"
-        if -self.margin < found.low and found.high < self.margin:
-            return "supported"
-        return "contradicted" if found.low > self.margin or found.high < -self.margin else "undecided"
-
-    def words(self) -> str:
-        inside = f"between {general_text(-self.margin)} and {general_text(self.margin)}"
-        return _words(f"lies {inside}", f"lies on one side of the range {inside}")
+    return Rule(-margin, margin, step)
 
 
-def _words(supports: str, contradicts: str) -> str:
-    return (
-        f"supported if the whole 95 % interval {supports}, contradicted if it {contradicts}; otherwise, and with fewer "
-        f"than {FEWEST} values or {FEWEST_CELLS} cells, undecided"
-    )
+def adjusted(p_values: np.ndarray) -> np.ndarray:
+    """The smallest false-discovery rate at which each of a family of decisions stands; NaN stays NaN.
 
+    Benjamini and Hochberg 1995.
 
-def _decidable(found: Estimate) -> bool:
-    return not too_few(found) and math.isfinite(found.low) and math.isfinite(found.high)
-
-
-def too_few(found: Estimate) -> bool:
-    """Whether a number rests on too little to decide anything, whatever its interval."""
-    return found.n < FEWEST or (found.cells is not None and found.cells - found.single < FEWEST_CELLS)
+    >>> adjusted(np.array([0.01, 0.04, 0.03, np.nan])).round(3).tolist()
+    [0.03, 0.04, 0.04, nan]
+    """
+    result = np.full(len(p_values), np.nan)
+    known = np.flatnonzero(~np.isnan(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")]
+    scaled = p_values[order] * len(order) / np.arange(1, len(order) + 1)
+    result[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
+    return result

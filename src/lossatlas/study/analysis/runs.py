@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import pandas as pd
 from lossatlas.errors import InputError
 from lossatlas.files import read_json
 from lossatlas.probes import BY_NAME
-from lossatlas.probes.probe import Probe
 from lossatlas.results.storage import read_result
 from lossatlas.study.config import Run
 from lossatlas.study.models import parse_architecture
@@ -24,9 +23,13 @@ SPLITS = ("train", "test")
 LINEAR, PATHS = "linear_connectivity", "interpolate_by_weight_decay"  # probes that whole tables are about
 METRICS = ["train_loss", "test_loss", "train_accuracy", "test_accuracy"]
 MEASURES = (
-    "spectrum_top_eigenvalue", "spectrum_trace", "epsilon_sharpness_maximum", "linear_connectivity_barrier",
-    "interpolate_rise", "interpolate_monotone", "random_line_width",
+    "spectrum_top_eigenvalue", "spectrum_trace", "epsilon_sharpness_mean", "epsilon_sharpness_adaptive_mean",
+    "epsilon_sharpness_maximum", "linear_connectivity_barrier", "interpolate_rise", "interpolate_monotone",
+    "random_line_width",
 )  # fmt: skip
+STANDING = ("gradient_norm", "gradient_norm_relative", "gradient_decrease", "stationary")  # of a point, by its probes
+RECENT = 5  # epochs before the end over which the training loss may still fall
+STILL = 0.05  # share of the training loss: who falls by more over RECENT epochs is still on the way (docs/study.md)
 
 
 # One row per run -----------------------------------------------------------------------------------------------
@@ -35,35 +38,70 @@ MEASURES = (
 def run_table(store: Store, runs: Iterable[Run] | None = None) -> pd.DataFrame:
     """Every trained run, in the study's order: its name, metrics, geometric measures, and whether it diverged.
 
-    The measures are the columns that the study's probes declare, of the training split, called `<probe>_<column>`; a
-    cell is empty where the result is missing. Every result is read once, here. `diverged`, the last column, is left out
-    of runs.csv.
+    The measures are the columns that the study's probes declare, of the split that each names, called
+    `<probe>_<column>`; a cell is empty where the result is missing. What several probes say of the same point stands
+    once, without the name of a probe (`STANDING`). `recent_decrease` is the share by which the training loss fell over
+    the last `RECENT` epochs; where that is more than `STILL`, the point is not `stationary`, whatever its gradient.
+    Every result is read once, here. `diverged`, the last column, is left out of runs.csv.
     """
     probes = store.study.probes.of("model", "trajectory")
     wanted = store.study.runs() if runs is None else runs
-    rows = [_row(store, run, probes) for run in wanted if store.trained(run)]
-    columns = {probe.column(name): column for probe in probes for name, column in probe.columns.items()}
-    table = pd.DataFrame(rows, columns=[*CONFIGURATION, "seed", *METRICS, *columns, "diverged"])
+    rows = [_row(store, run) for run in wanted if store.trained(run)]
+    columns = {
+        probe.column(name): column for probe in probes for name, column in probe.columns.items() if name not in STANDING
+    }
+    names = [
+        *CONFIGURATION,
+        "data_seed",
+        "seed",
+        "epochs",
+        *METRICS,
+        "recent_decrease",
+        *STANDING,
+        *columns,
+        "diverged",
+    ]
+    table = pd.DataFrame(rows, columns=names)
     types = {name: "boolean" if column.boolean else "float64" for name, column in columns.items()}
-    return table.astype({"diverged": "bool", **dict.fromkeys(METRICS, "float64"), **types})
+    numbers = (*METRICS, "recent_decrease", *STANDING[:-1])
+    return table.astype({"diverged": "bool", "stationary": "boolean", **dict.fromkeys(numbers, "float64"), **types})
 
 
-def _row(store: Store, run: Run, probes: Sequence[Probe]) -> dict[str, Any]:
-    with _complete(store.run_folder(run) / "metrics.json"):
+def _row(store: Store, run: Run) -> dict[str, Any]:
+    with complete(store.run_folder(run) / "metrics.json"):
         metrics = store.metrics(run)
-        row = {**run.model_dump(), **{name: metrics[name] for name in METRICS}}
+        row = {**run.model_dump(), **{name: metrics[name] for name in ("epochs", *METRICS)}}
         row["diverged"] = metrics["status"] == "diverged"
-    for probe in probes:
+    row["recent_decrease"] = recent_decrease(store.history(run))
+    for probe in store.study.probes_of(run, "model", "trajectory"):
         file = store.result_file(run, probe.name)
         if probe.columns and file.is_file():
-            with _complete(file):
-                train = read_result(file).sel(split="train")
-                row |= {probe.column(name): column.value(train) for name, column in probe.columns.items()}
+            with complete(file):
+                result = read_result(file)
+                for name, column in probe.columns.items():
+                    if column.split == "train" or column.split in result.split:  # further draws have the former alone
+                        value = column.value(result.sel(split=column.split))
+                        row.setdefault(name if name in STANDING else probe.column(name), value)
+    if row["recent_decrease"] > STILL and "stationary" in row:
+        row["stationary"] = False
     return row
 
 
+def recent_decrease(history: pd.DataFrame) -> float:
+    """The share by which the training loss fell over the last `RECENT` epochs; NaN where there were not so many.
+
+    >>> recent_decrease(pd.DataFrame({"epoch": range(8), "train_loss": [9, 8, 7, 6, 5, 4, 3, 3.5]}))
+    0.5
+    """
+    before = history[history.epoch <= history.epoch.iloc[-1] - RECENT]
+    if before.empty:
+        return np.nan
+    then, now = float(before.train_loss.iloc[-1]), float(history.train_loss.iloc[-1])
+    return (then - now) / then if then > 0 else 0.0
+
+
 @contextmanager
-def _complete(file: Path) -> Iterator[None]:
+def complete(file: Path) -> Iterator[None]:
     """InputError, one line, when a file can be read but lacks what is asked of it."""
     try:
         yield
@@ -99,25 +137,24 @@ _VALUES_OF_PAIRS = [f"{split}_{measure}" for measure in ("barrier", "excess") fo
 
 
 def pair_table(store: Store) -> pd.DataFrame:
-    """Every pair of seeds that was connected: configuration, seed_a, seed_b, aligned, barriers and excesses."""
+    """Every pair of seeds that was connected: configuration, data_seed, seed_a, seed_b, aligned, barriers, excesses."""
     rows = []
-    for run in first_of_each_configuration(store):
-        file = store.pairs_file(run, LINEAR, between="seed")
+    for file, run in {store.pairs_file(run, LINEAR, between="seed"): run for run in store.study.runs()}.items():
         if file.is_file():
-            name = dict(zip(CONFIGURATION, run.configuration, strict=True))
-            with _complete(file):
+            name = dict(zip((*CONFIGURATION, "data_seed"), run.siblings, strict=True))
+            with complete(file):
                 for pair in read_json(file)["pairs"]:
                     rows.append({**name, **dict(zip(("seed_a", "seed_b"), pair["seeds"], strict=True)), **pair})
-    return _pairs(rows, [*CONFIGURATION, "seed_a", "seed_b"])
+    return _pairs(rows, [*CONFIGURATION, "data_seed", "seed_a", "seed_b"])
 
 
 def optimizer_pair_table(store: Store) -> pd.DataFrame:
     """Every pair of runs that differ in their optimizer only: name, optimizer_a, optimizer_b, aligned, barriers."""
-    name = ["dataset", "architecture", "activation", "weight_decay", "seed"]
+    name = ["dataset", "architecture", "activation", "weight_decay", "data_seed", "seed"]
     rows = []
     for file, run in {store.pairs_file(run, LINEAR, between="optimizer"): run for run in store.study.runs()}.items():
         if file.is_file():
-            with _complete(file):
+            with complete(file):
                 for pair in read_json(file)["pairs"]:
                     ends = dict(zip(("optimizer_a", "optimizer_b"), pair["optimizers"], strict=True))
                     rows.append({**{field: getattr(run, field) for field in name}, **ends, **pair})
@@ -141,7 +178,7 @@ def measure_table(runs: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
     The barrier of a run is the mean, over the pairs with this run as trained, of the barrier of the training loss.
     """
-    name = [*CONFIGURATION, "seed"]
+    name = [*CONFIGURATION, "data_seed", "seed"]
     trained = pairs.query("not aligned")
     ends = pd.concat([trained.assign(seed=trained[side]) for side in ("seed_a", "seed_b")])
     ends["linear_connectivity_barrier"] = ends.train_barrier
@@ -150,16 +187,16 @@ def measure_table(runs: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     )
     joined = runs.merge(barriers, on=name, how="left", sort=False)
     joined["generalization_gap"] = joined.test_loss - joined.train_loss
-    columns = [*name, "test_loss", "generalization_gap", *MEASURES, "diverged"]
+    columns = [*name, "train_loss", "test_loss", "generalization_gap", *MEASURES, "diverged"]
     return joined.reindex(columns=columns).astype({"linear_connectivity_barrier": "float64"})
 
 
 # The regularization study --------------------------------------------------------------------------------------
 
 REGULARIZATION_COLUMNS = [
-    "dataset", "architecture", "activation", "optimizer", "seed", "weight_decay", *METRICS,
+    "dataset", "architecture", "activation", "optimizer", "data_seed", "seed", "weight_decay", *METRICS,
     "interpolate_by_weight_decay_penalty", "interpolate_by_weight_decay_minimum", "spectrum_top_eigenvalue",
-    "spectrum_trace", "epsilon_sharpness_maximum", "random_line_width",
+    "spectrum_trace", "epsilon_sharpness_mean", "epsilon_sharpness_maximum", "random_line_width",
 ]  # fmt: skip
 
 

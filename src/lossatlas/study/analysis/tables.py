@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 
 from lossatlas.files import write_text
-from lossatlas.study.analysis.bootstrap import Mean, bootstrap_mean, bootstrap_pair_mean, generator_of
-from lossatlas.study.analysis.contrasts import BARRIERS, Sample, contrast_table
+from lossatlas.study.analysis.contrast_table import contrast_table
+from lossatlas.study.analysis.contrasts import BARRIERS, Sample
 from lossatlas.study.analysis.correlations import correlation_table
+from lossatlas.study.analysis.earlier import STUDY as EARLIER_STUDY
+from lossatlas.study.analysis.earlier import earlier_table
+from lossatlas.study.analysis.equal_loss import training_paths
 from lossatlas.study.analysis.evidence import Evidence
 from lossatlas.study.analysis.findings import FINDINGS, finding_table
 from lossatlas.study.analysis.runs import (
@@ -26,6 +29,7 @@ from lossatlas.study.analysis.runs import (
     run_table,
     with_shape,
 )
+from lossatlas.study.analysis.statistic import Estimate, mean_of_rows
 from lossatlas.study.store import Store
 
 __all__ = ["CONFIGURATION", "SPLITS", "Tables", "first_of_each_configuration", "with_shape", "write_tables"]
@@ -42,7 +46,7 @@ def write_tables(store: Store) -> Tables:
     decayed = regularization_runs(store)
     measures = measure_table(runs, pairs)
     matrix, weight_decays = sample_of(runs, pairs), sample_of(_once(decayed, runs), pairs)
-    correlations = correlation_table(measures)
+    paths = training_paths(store)
     tables = {
         "runs": runs.drop(columns="diverged"),
         "configurations": configuration_table(runs),
@@ -52,10 +56,12 @@ def write_tables(store: Store) -> Tables:
         "between_optimizers": between_optimizers_table(optimizer_pair_table(store)),
         "measures": measures.drop(columns="diverged"),
         "regularization": regularization_table(decayed),
-        "contrasts": contrast_table(matrix, weight_decays),
-        "correlations": correlations,
-        "findings": finding_table(Evidence(matrix, weight_decays, correlations), FINDINGS),
+        "contrasts": contrast_table(matrix, weight_decays, paths),
+        "correlations": correlation_table(measures),
+        "findings": finding_table(Evidence(matrix, weight_decays, measures, paths), FINDINGS),
     }
+    if store.study.name == EARLIER_STUDY:
+        tables["earlier"] = earlier_table(runs)
     for name, table in tables.items():
         write_text(store.root / "tables" / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     return tables
@@ -71,7 +77,7 @@ def _once(decayed: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Networks of both studies, those that are in both with all that is known of them."""
     if decayed.empty:
         return runs
-    return pd.concat([decayed, runs]).drop_duplicates([*CONFIGURATION, "seed"], ignore_index=True)
+    return pd.concat([decayed, runs]).drop_duplicates([*CONFIGURATION, "data_seed", "seed"], ignore_index=True)
 
 
 # Means over runs -----------------------------------------------------------------------------------------------
@@ -109,13 +115,9 @@ _MEANS_OF_RUNS = [f"mean_{column}{part}" for column in ("test_loss", "test_accur
 
 def _means_of_runs(group: pd.DataFrame) -> dict[str, float]:
     kept = group.query("not diverged")
-    strata = list(kept[CONFIGURATION].itertuples(index=False, name=None))
     row: dict[str, float] = {"n": len(kept), "diverged": len(group) - len(kept)}
-    for column in ("test_loss", "test_accuracy"):
-        row |= _cells(
-            f"mean_{column}",
-            bootstrap_mean(kept[column], strata, rng=generator_of(kept.reindex(columns=[*CONFIGURATION, "seed"]))),
-        )
+    for column, bounds in (("test_loss", (0.0, np.inf)), ("test_accuracy", (0.0, 1.0))):
+        row |= _cells(f"mean_{column}", mean_of_rows(kept, column, CONFIGURATION, bounds=bounds).summary())
     return row
 
 
@@ -123,7 +125,7 @@ def _name(group: pd.DataFrame, columns: Sequence[str]) -> dict[str, Any]:
     return {column: group[column].iloc[0] for column in columns}
 
 
-def _cells(name: str, found: Mean) -> dict[str, float]:
+def _cells(name: str, found: Estimate) -> dict[str, float]:
     return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
@@ -137,10 +139,9 @@ def connectivity_table(pairs: pd.DataFrame) -> pd.DataFrame:
         name = _name(group, [*CONFIGURATION, "aligned"])
         row = {**name, "num_pairs": len(group)}
         for split in SPLITS:
-            barrier = group[f"{split}_barrier"].to_numpy()
-            mean = _mean_of_pairs(group, barrier)
-            row |= _cells(f"mean_{split}_barrier", mean)
-            row[f"max_{split}_barrier"] = barrier.max()
+            mean = mean_of_rows(group, f"{split}_barrier", CONFIGURATION, bounds=(0.0, np.inf))
+            row |= _cells(f"mean_{split}_barrier", mean.summary())
+            row[f"max_{split}_barrier"] = group[f"{split}_barrier"].to_numpy().max()
             row[f"mean_{split}_excess"] = group[f"{split}_excess"].to_numpy().mean()
         rows.append(row)
     means = [f"mean_{split}_barrier{part}" for split in SPLITS for part in ("", "_low", "_high")]
@@ -153,7 +154,7 @@ def alignment_table(pairs: pd.DataFrame) -> pd.DataFrame:
 
     `<split>_lowered` counts the pairs whose barrier became lower.
     """
-    same_pair = [*CONFIGURATION, "seed_a", "seed_b"]
+    same_pair = [*CONFIGURATION, "data_seed", "seed_a", "seed_b"]
     both = pairs.query("not aligned").merge(pairs.query("aligned"), on=same_pair, suffixes=("", "_aligned"))
     rows = []
     for _, group in both.groupby(CONFIGURATION, sort=False):
@@ -164,9 +165,8 @@ def alignment_table(pairs: pd.DataFrame) -> pd.DataFrame:
             row[f"mean_{split}_barrier"] = before.mean()
             row[f"mean_{split}_barrier_aligned"] = after.mean()
             with np.errstate(invalid="ignore"):  # two infinite barriers have no difference: NaN says so
-                difference = after - before
-            change = _mean_of_pairs(group, difference)
-            row |= _cells(f"mean_{split}_change", change)
+                changed = group.assign(change=after - before)
+            row |= _cells(f"mean_{split}_change", mean_of_rows(changed, "change", CONFIGURATION).summary())
             row[f"{split}_lowered"] = int((after < before).sum())
         rows.append(row)
     parts = ("barrier", "barrier_aligned", "change", "change_low", "change_high")
@@ -175,25 +175,19 @@ def alignment_table(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def between_optimizers_table(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Barriers between the optimizers of one configuration: each seed is one pair, so seeds are resampled."""
+    """Barriers between the optimizers of one configuration: each seed is one pair, so intervals are over seeds."""
     name = ["dataset", "architecture", "activation", "weight_decay", "optimizer_a", "optimizer_b", "aligned"]
     rows = []
     for _, group in pairs.groupby(name, sort=False):
         named = _name(group, name)
         row = {**named, "num_pairs": len(group)}
         for split in SPLITS:
-            barrier = group[f"{split}_barrier"]
-            rng = generator_of(group.reindex(columns=[*name, "seed"]))
-            row |= _cells(f"mean_{split}_barrier", bootstrap_mean(barrier, [0] * len(group), rng=rng))
-            row[f"max_{split}_barrier"] = barrier.to_numpy().max()
+            mean = mean_of_rows(group, f"{split}_barrier", name, bounds=(0.0, np.inf))
+            row |= _cells(f"mean_{split}_barrier", mean.summary())
+            row[f"max_{split}_barrier"] = group[f"{split}_barrier"].to_numpy().max()
         rows.append(row)
     columns = [f"{what}_{split}_barrier{part}" for split in SPLITS for what, part in _OF_BARRIERS]
     return pd.DataFrame(rows, columns=[*name, "num_pairs", *columns])
 
 
 _OF_BARRIERS = (("mean", ""), ("mean", "_low"), ("mean", "_high"), ("max", ""))
-
-
-def _mean_of_pairs(group: pd.DataFrame, values: np.ndarray) -> Mean:
-    rng = generator_of(group.reindex(columns=[*CONFIGURATION, "seed_a", "seed_b"]))
-    return bootstrap_pair_mean(values, zip(group.seed_a, group.seed_b, strict=True), rng=rng)

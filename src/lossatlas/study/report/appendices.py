@@ -19,8 +19,9 @@ MEASURES = {
     "spectrum_smallest_eigenvalue": ("Smallest", loss_text),
     "spectrum_trace": ("Trace", loss_text),
     "spectrum_trace_error": ("Trace error", loss_text),
-    "epsilon_sharpness_maximum": ("Sharpness", loss_text),
-    "epsilon_sharpness_mean": ("Mean increase", loss_text),
+    "epsilon_sharpness_mean": ("Sharpness", loss_text),
+    "epsilon_sharpness_adaptive_mean": ("Adaptive", loss_text),
+    "epsilon_sharpness_maximum": ("Largest increase", loss_text),
     "interpolate_by_weight_decay_penalty": ("Penalty", loss_text),
     "interpolate_by_weight_decay_minimum": ("Path minimum", loss_text),
     "interpolate_rise": ("Rise on path", loss_text),
@@ -31,7 +32,7 @@ MEASURES = {
 
 DECAYED = (
     "interpolate_by_weight_decay_penalty", "interpolate_by_weight_decay_minimum", "spectrum_top_eigenvalue",
-    "spectrum_trace", "epsilon_sharpness_maximum", "random_line_width",
+    "spectrum_trace", "epsilon_sharpness_mean", "random_line_width",
 )  # fmt: skip
 
 _HOW_TO_READ: Text = ("How to read the intervals is said in ", Reference("comparisons"), ".")

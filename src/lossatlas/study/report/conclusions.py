@@ -11,6 +11,7 @@ from lossatlas.study.report.curvature import extremes
 from lossatlas.study.report.levels import FACTORS, calibration, mixed
 from lossatlas.study.report.material import Material
 from lossatlas.study.report.statements import findings, verdicts
+from lossatlas.study.report.verdicts import number
 
 
 def conclusions(material: Material) -> Section:
@@ -30,6 +31,7 @@ def conclusions(material: Material) -> Section:
     blocks: list[Block] = [Paragraph(note), Items(tuple(lines))]
     for verdict, words in (
         ("contradicted", "What the numbers contradict, although it may hold elsewhere:"),
+        ("mixed", "What holds in the mean, while comparisons or levels of another factor disagree:"),
         ("undecided", "What they leave undecided:"),
     ):
         said = [row for row in rows if row["verdict"] == verdict]
@@ -41,7 +43,7 @@ def conclusions(material: Material) -> Section:
 def _with_evidence(row: Row) -> str:
     if math.isnan(row["estimate"]):
         return f"{row['statement']} The number that would decide it is undefined here, n = {row['n']}."
-    return f"{row['statement']} {row['evidence']}"
+    return f"{row['statement']} {row['quantity']}: {number(row)}."
 
 
 def limits(material: Material) -> Section:
@@ -56,19 +58,15 @@ def limits(material: Material) -> Section:
             "One setting for each optimizer: the results are those of this study's configurations, not of "
             "architectures or optimizers in general",
         ),
-        (
-            "A seed sets the same initialization and the same order of batches in every configuration (common random "
-            "numbers), so that configurations are not independent given the seed. Intervals over many configurations "
-            "draw the seeds of each on its own and may therefore be too narrow",
-        ),
+        _common_numbers(material),
         (
             f"In ratios of losses, eigenvalues, traces and sharpness a value below {general_text(RESOLUTION)}, about "
             "the rounding of a loss in single precision, counts as that: networks that fit their data to the last bit "
             "would else decide every ratio",
         ),
         (
-            "Many comparisons are made side by side, and intervals are not widened for it: of twenty true zeros one "
-            "interval of 95 % leaves out zero by chance",
+            "Verdicts on findings are controlled for false discoveries (Benjamini and Hochberg). The intervals of "
+            "single contrasts are not: of twenty true zeros one leaves out zero by chance",
         ),
     ]
     return Section("limits", "Limits", (Items(tuple(item for item in items if item)),))
@@ -80,14 +78,17 @@ def _seeds(material: Material) -> Text:
         return (
             "One seed for each configuration: nothing is known of the spread between seeds, and means have no interval",
         )
-    text = f"At most {counted(most, 'seed')} for each configuration. {calibration(most)} "
-    if most < 4:
-        share = {2: 50, 3: 75}[most]
-        text += (
-            "The bracket of a single configuration is just the range of its seeds, which holds the mean of a symmetric "
-            f"distribution in {share} % of cases, not in 95 %. "
-        )
-    return (text.strip(),)
+    return (f"At most {counted(most, 'network')} for each configuration. {calibration(material)}",)
+
+
+def _common_numbers(material: Material) -> Text:
+    if len(material.study.data.seeds) >= 3:
+        return ()
+    return (
+        "A seed sets the same initialization and the same order of batches in every configuration (common random "
+        "numbers), so that configurations are not independent given the seed. With one draw of the data, intervals "
+        "over many configurations take the seeds of each on its own and may therefore be too narrow",
+    )
 
 
 def _confounded(material: Material) -> Text:
@@ -134,8 +135,8 @@ def _hessian(material: Material) -> Text:
     rows = [row for row in material.rows("runs") if row.get("spectrum_top_eigenvalue") is not None]
     if "spectrum" not in material.study.probes.run or not rows:
         return ()
-    missing = sum(row["spectrum_top_eigenvalue"] != row["spectrum_top_eigenvalue"] for row in rows)
-    words = f"{missing} of {counted(len(rows), 'trained run')} have no spectrum. "
+    measured = sum(row["spectrum_top_eigenvalue"] == row["spectrum_top_eigenvalue"] for row in rows)
+    words = f"{measured} of {counted(len(rows), 'trained run')} have a spectrum. "
     known = [row["spectrum_converged"] for row in rows if row.get("spectrum_converged") in (True, False)]
     if known:
         words += f"The eigenvalues of {sum(not one for one in known)} of {len(known)} spectra have not converged. "
@@ -145,9 +146,21 @@ def _hessian(material: Material) -> Text:
 def _test_set(material: Material) -> Text:
     data = material.study.data
     return (
-        f"{data.test} test examples, the same for all runs: a step of one is {step_text(1 / data.test)} in accuracy, "
-        f"and differences of that size say nothing. The data seed ({data.seed}) is one draw, of training and test "
-        "examples alike, and accuracies differ from draw to draw",
+        f"{data.test} test examples, the same for all runs of a draw: a step of one is {step_text(1 / data.test)} "
+        f"in accuracy, and differences of that size say nothing. {_draws(material)}",
+    )
+
+
+def _draws(material: Material) -> str:
+    draws = len(material.study.data.seeds)
+    if draws < 3:
+        return (
+            f"The data are {counted(draws, 'draw')}: intervals are over seeds alone, and accuracies differ from draw "
+            "to draw too"
+        )
+    return (
+        f"The data are drawn {draws} times (data.seeds), fixed beforehand. Every draw has networks of its own; "
+        "intervals are over draws and seeds together"
     )
 
 
@@ -157,12 +170,14 @@ def _next(material: Material) -> list[Block]:
     items: list[Text] = []
     if any(row["verdict"] == "undecided" for row in findings(material)):
         items.append(
-            (f"More than {counted(most, 'seed')} for each configuration would narrow the undecided statements",)
+            (
+                f"More draws of the data, and more than {counted(most, 'network')} for each configuration, would "
+                "narrow the undecided statements",
+            )
         )
     if mixed_up:
         items.append(("A full grid of depths and widths would separate the two (model.depth and model.width)",))
     items += [
-        ("Another draw of the data (data.seed) would tell how much hangs on these examples",),
         ("Learning rates, batch sizes and schedules chosen for each configuration would compare optimizers fairly",),
         ("Curved paths would tell whether barriers are more than a matter of the straight line",),
         ("Harder data, normalisation layers and attention would tell whether any of this carries over",),

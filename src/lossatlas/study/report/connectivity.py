@@ -14,6 +14,7 @@ from lossatlas.study.report import grids
 from lossatlas.study.report.grids import configuration_columns, configuration_name, heading
 from lossatlas.study.report.material import Material, row_of
 from lossatlas.study.report.statements import factor_table, findings, findings_table
+from lossatlas.study.report.strips import strip_figure
 
 
 def connectivity(material: Material) -> Section | None:
@@ -36,27 +37,23 @@ def connectivity(material: Material) -> Section | None:
 
 def barrier_definition(material: Material) -> str:
     """What a barrier is, and what its interval covers."""
-    seeds = len(material.study.training.seeds)
     steps = vars(material.study.probes.settings("linear_connectivity"))["steps"]
     words = (
-        "The barrier of a pair is the largest loss on its straight path minus the larger of the two end losses: 0 "
-        "where no point of the path lies above both ends. The excess is the largest height of the path above the "
-        f"straight line between the end losses. A path is measured at {steps} even "
-        "points and more around its peaks, so a narrower peak between them can be missed. The brackets hold a 95 % "
-        "interval for the mean barrier: seeds, not pairs, are drawn again with replacement 2,000 times, because pairs "
-        "that share a network are not independent; a pair counts as often as both its seeds were drawn, and a draw of "
-        "one seed only is drawn again. Such draws vary too little and are stretched to vary as much as the mean "
-        "should. It tells how far the mean could move with other seeds, not with other data or settings."
+        "The barrier of a pair is the largest loss on its straight path minus the larger of the two end losses. It is "
+        "0 where no point of the path lies above both ends. The excess is the largest height of the path above the "
+        f"straight line between the end losses. A path is measured at {steps} even points and more around its peaks: "
+        "a narrower peak between them can be missed. The brackets hold a 95 % interval for the mean barrier, from "
+        "leaving out one draw of the data at a time. With fewer than three draws one seed is left out with all its "
+        "pairs, because pairs that share a network are not independent. No interval reaches below zero."
     )
-    if seeds > 2:
-        words += " Three seeds have three barriers: an interval from so few is a rough one."
     if any(row["mean_train_barrier_low"] != row["mean_train_barrier_low"] for row in material.rows("connectivity")):
         words += (
-            " Where the bracket is [–] there are fewer than three seeds (or a barrier that is not finite), and no "
-            "interval can be had from them."
+            " Where the bracket is [–] there are fewer than three draws and fewer than three seeds (or a barrier that "
+            "is not finite), and no interval can be had from them."
         )
     return words + (
-        " A barrier is that of the straight path: two networks with a barrier may still be joined by a curved one."
+        " Two networks with a barrier may still be joined by a curved path. They may have none once their neurons are "
+        "matched, which is tried with one hidden layer."
     )
 
 
@@ -120,7 +117,9 @@ def _overall(material: Material, rows: list[Row]) -> list[Block]:
         )
         for which, row in (("Lowest", trained[0]), ("Highest", trained[-1]))
     ]
+    picture = strip_figure(material, "linear_connectivity_barrier")
     return [
+        *([picture] if picture else []),
         Paragraph((barrier_definition(material),)),
         Paragraph((words, Reference("appendix-connectivity"), ".")),
         Items(tuple(items)),

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 
 from lossatlas.document.blocks import Block, Items, Paragraph, Section, Text
 from lossatlas.numbers import Row, counted, loss_text
+from lossatlas.study.report.equal_loss import equal_loss
+from lossatlas.study.report.influence import influence
 from lossatlas.study.report.material import Material
+from lossatlas.study.report.standing import standing_words
 from lossatlas.study.report.statements import OUTCOMES, correlation_table, factor_table, findings, findings_table
+from lossatlas.study.report.strips import strip_figure
 
 
 def hessian(material: Material) -> Section | None:
@@ -17,10 +21,9 @@ def hessian(material: Material) -> Section | None:
     settings = vars(material.study.probes.settings("spectrum"))
     negative = sum(row["spectrum_smallest_eigenvalue"] < 0 for row in rows)
     words = (
-        f"Of the Hessian of the training loss at the final weights: the {settings['k']} largest eigenvalues and "
-        f"the smallest by Lanczos iteration, and the trace by Hutchinson's estimator with {settings['samples']} random "
-        "vectors, all from Hessian-vector products in double precision; no matrix is formed. Residuals and standard "
-        "errors stand beside the values in the folder of each run."
+        f"The Hessian is that of the training loss at the final weights. Lanczos iteration finds its {settings['k']} "
+        f"largest eigenvalues and the smallest. Hutchinson's estimator finds the trace, from {settings['samples']} "
+        "random vectors. Every run's folder has the residuals and standard errors."
     )
     ranges: list[Text] = [
         extremes(material, rows, "spectrum_top_eigenvalue", "Top eigenvalue"),
@@ -31,10 +34,14 @@ def hessian(material: Material) -> Section | None:
             "training is no strict minimum of the training loss",
         ),
     ]
-    blocks = (Paragraph((words,)), Items(tuple(text for text in ranges if text)))
+    words += standing_words(rows)
+    picture = strip_figure(material, "spectrum_top_eigenvalue")
+    blocks = (*([picture] if picture else []), Paragraph((words,)), Items(tuple(text for text in ranges if text)))
     sections = [
         _spectra(material),
         _by_factor(material, "hessian", ("spectrum_top_eigenvalue", "spectrum_trace")),
+        equal_loss(material),
+        influence(material),
         _expected(
             material,
             "hessian",
@@ -47,32 +54,36 @@ def hessian(material: Material) -> Section | None:
 
 
 def sharpness(material: Material) -> Section | None:
-    rows = measured(material, "epsilon_sharpness_maximum")
+    rows = measured(material, "epsilon_sharpness_mean")
     correlations = correlation_table(material, "correlations-table")
     if not rows:
         return None
     settings = vars(material.study.probes.settings("epsilon_sharpness"))
-    samples, share = settings["samples"], f"{100 * settings['radius']:g} %"
+    share = f"{100 * settings['radius']:g} %"
     words = (
-        f"Epsilon-sharpness is the largest increase of the training loss among {samples} random directions that move "
-        f"every parameter tensor by {share} of its norm. Where the Hessian speaks of an infinitely small "
-        "neighbourhood, this speaks of a finite one."
+        f"Every parameter tensor is moved by {share} of its norm, in a random direction and in the opposite one. "
+        "Average sharpness is the mean rise of both: the slope cancels, curvature is left. Adaptive sharpness moves "
+        "every parameter by a share of its own size, which a rescaling of layers or units does not change."
+    )
+    warning = f"{_slope(material)}{standing_words(rows)}".strip()
+    picture = strip_figure(material, "epsilon_sharpness_mean")
+    ranges = (
+        extremes(material, rows, "epsilon_sharpness_mean", "Average sharpness"),
+        extremes(material, rows, "epsilon_sharpness_adaptive_mean", "Adaptive sharpness"),
+        extremes(material, rows, "epsilon_sharpness_maximum", "Largest increase"),
     )
     blocks = (
+        *([picture] if picture else []),
         Paragraph((words,)),
-        Items(
-            (
-                extremes(material, rows, "epsilon_sharpness_maximum", "Largest increase"),
-                extremes(material, rows, "epsilon_sharpness_mean", "Mean increase"),
-            )
-        ),
+        *([Paragraph((warning,))] if warning else []),
+        Items(tuple(text for text in ranges if text)),
     )
     runs = [*material.under_each_optimizer("large", "tanh"), material.example("small", "relu", "adam")]
-    what = "Increases of the loss under random perturbations"
+    what = "Changes of the loss under random perturbations, even part filled and the size of the odd part dotted"
     figures = material.figures_of("histogram", runs, probe="epsilon_sharpness", kind="hist", what=what)
     sections = [
         Section("histograms", "Example histograms", tuple(figures)) if figures else None,
-        _by_factor(material, "sharpness", ("epsilon_sharpness_maximum",)),
+        _by_factor(material, "sharpness", ("epsilon_sharpness_mean", "epsilon_sharpness_adaptive_mean")),
         Section("correlations", "Geometry and generalization", tuple(correlations)) if correlations else None,
         _expected(
             material,
@@ -84,6 +95,18 @@ def sharpness(material: Material) -> Section | None:
         ),
     ]
     return Section("sharpness", "Sharpness", blocks, tuple(section for section in sections if section))
+
+
+def _slope(material: Material) -> str:
+    """How much of the largest increases is slope, over the networks."""
+    shares = [row["epsilon_sharpness_gradient_share"] for row in measured(material, "epsilon_sharpness_gradient_share")]
+    if not shares:
+        return ""
+    over_half = sum(share > 0.5 for share in shares)
+    return (
+        f" In {over_half} of {counted(len(shares), 'network')} the slope is more than half of the largest increase, "
+        "which then says little of curvature."
+    )
 
 
 def extremes(material: Material, rows: Sequence[Row], name: str, what: str) -> Text:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lossatlas.document.blocks import Block, Items, Paragraph, Reference, Section, Text
-from lossatlas.numbers import counted, listed, percent_text
+from lossatlas.numbers import Row, counted, listed, percent_text
 from lossatlas.numerics.profiles import MONOTONE
 from lossatlas.study.report.comparisons import planes_of
 from lossatlas.study.report.material import Material
@@ -68,7 +70,20 @@ def _plane_numbers(material: Material) -> str:
             f", and the checkpoint farthest from the plane is {percent_text(away[0])} to {percent_text(away[-1])} of "
             "its distance to the final weights away from it"
         )
-    return f"{words}."
+    return f"{words}.{_plane_errors(rows)}"
+
+
+def _plane_errors(rows: Sequence[Row]) -> str:
+    """How far these surfaces may be off between the nodes that were measured."""
+    names = ("trajectory_plane_error", "trajectory_plane_basin_error")
+    stated = [sorted(row[name] for row in rows if row.get(name, -1) >= 0) for name in names]
+    whole, basin = (found[len(found) // 2] if found else 0.0 for found in stated)
+    if not whole:
+        return ""
+    return (
+        f" Between the nodes that were measured the training loss may be off by {percent_text(whole)} of its range, in "
+        f"the basin by {percent_text(basin)} of itself (medians of the runs)."
+    )
 
 
 def _monotone(material: Material) -> Section | None:
@@ -90,7 +105,7 @@ def _monotone(material: Material) -> Section | None:
         Paragraph(
             (
                 "On the line from initial to final weights the training loss rises above its running minimum by no "
-                f"more than {(MONOTONE)} of its range in {monotone} of {counted(len(rows), 'run')}; "
+                f"more than {percent_text(MONOTONE)} of its range in {monotone} of {counted(len(rows), 'run')}; "
                 "such lines are called monotone.",
             )
         )

@@ -9,7 +9,8 @@ import pandas as pd
 
 from lossatlas.document.blocks import Block, Items, Paragraph, Strong, Text
 from lossatlas.numbers import Row, counted, loss_text, step_text
-from lossatlas.study.analysis.bootstrap import unmatched
+from lossatlas.study.analysis.balance import unmatched
+from lossatlas.study.analysis.jackknife import FEWEST
 from lossatlas.study.analysis.runs import with_shape
 from lossatlas.study.report import grids
 from lossatlas.study.report.grids import TEST_MEANS
@@ -67,17 +68,10 @@ def seeds_interval(material: Material, rows: Sequence[Row]) -> str:
     words = ""
     if most > 1:
         words = (
-            "The brackets hold a 95 % interval for the mean: the runs are drawn again, with replacement, 2,000 times, "
-            "the seeds of each configuration (data set, architecture, activation, optimizer, weight decay) among "
-            "themselves and one fewer than there are, which count for all, so that the mean varies as much as it "
-            "should (Rao and Wu 1988); the middle 95 % of the means are kept. A configuration with a single run is "
-            "left as it is and adds nothing to the interval. It tells how far the mean would move with other "
-            "seeds, that is other initializations and orders of batches. It does not tell what another draw of the "
-            "data, other configurations or other training settings would give: the data are the same for every seed, "
-            "and the configurations are the study's choice, not a sample. "
+            f"The brackets hold a 95 % interval for the mean, by Student's t ({_left_out(material)}). It tells how far "
+            "the mean would move with others of these. It does not tell what other configurations or training settings "
+            "would give: they are the study's choice, not a sample. "
         )
-        if most < 10:
-            words += calibration(most) + " "
         words += "An interval without width says that the seeds of each configuration gave the same value. "
     if any(row["n"] and math.isnan(row["mean_test_loss_low"]) for row in rows):
         words += (
@@ -88,11 +82,20 @@ def seeds_interval(material: Material, rows: Sequence[Row]) -> str:
     return words + f"One test example more or less is a step of {step} in the test accuracy of a run."
 
 
-def calibration(seeds: int) -> str:
-    """How far an interval over so few seeds can be trusted."""
+def _left_out(material: Material) -> str:
+    draws = len(material.study.data.seeds)
+    if draws >= 3:
+        return f"one of the {draws} draws of the data is left out at a time, with all its networks"
+    return "one seed is left out at a time within each configuration, on these examples"
+
+
+def calibration(material: Material) -> str:
+    """How far an interval over so few draws or seeds can be trusted."""
+    draws, seeds = len(material.study.data.seeds), len(material.study.training.seeds)
+    few = counted(draws, "draw") if draws >= FEWEST else counted(seeds, "seed")
     return (
-        f"With at most {seeds} seeds in a configuration the variance between them is known roughly only, and an "
-        "interval can be much too narrow, or too wide, by chance."
+        f"Over {few} the variance between them is known roughly only: an interval can be much too narrow, or too wide, "
+        "by chance"
     )
 
 

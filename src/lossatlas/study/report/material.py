@@ -73,8 +73,9 @@ class Material:
 
     @cached_property
     def drawn(self) -> list[Run]:
-        """Runs of the study's matrix that have figures: those that were trained and did not diverge."""
-        return [run for run in self.study.runs() if self.store.figure_folder(run).is_dir()]
+        """Runs of the study's matrix that have figures: of the first draw, trained and not diverged."""
+        runs = filter(self.study.of_first_draw, self.study.runs())
+        return [run for run in runs if self.store.figure_folder(run).is_dir()]
 
     def example(
         self,
@@ -112,8 +113,12 @@ class Material:
 
     def name(self, run: Run) -> str:
         """The name of a run; its weight decay where the study has several."""
-        several = len(self.study.training.weight_decays) > 1
-        return str(run) if several else str(run).replace(f" · weight decay {run.weight_decay:g}", "")
+        words = str(run)
+        if len(self.study.training.weight_decays) == 1:
+            words = words.replace(f" · weight decay {run.weight_decay:g}", "")
+        if len(self.study.data.seeds) == 1:
+            words = words.replace(f" · data seed {run.data_seed}", "")
+        return words
 
     def target(self, path: Path) -> str:
         return path.relative_to(self.store.root).as_posix()
@@ -126,9 +131,11 @@ class Material:
 
         def cell(row: Row) -> Cell:
             folder = self.store.run_folder(self.run_of(row))
-            return Cell(str(row["seed"]), value=float(row["seed"]), target=self.target(folder))
+            several = len(self.study.data.seeds) > 1
+            text = f"{row['data_seed']}/{row['seed']}" if several else str(row["seed"])
+            return Cell(text, value=float(row["seed"]), target=self.target(folder))
 
-        return Column("Seed", cell, numeric=True)
+        return Column("Data seed/seed" if len(self.study.data.seeds) > 1 else "Seed", cell, numeric=True)
 
     # Figures -----------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from lossatlas.document.blocks import Block, Figure, FigureRow, Items, Paragraph, Section, Text
 from lossatlas.numbers import counted
 from lossatlas.probes.probe import Probe
+from lossatlas.study.analysis.runs import STANDING
 from lossatlas.study.report.curvature import extremes, measured
 from lossatlas.study.report.material import Material
 
@@ -28,12 +29,13 @@ def measures(material: Material, others: Sequence[Section]) -> Section | None:
 def _of_probe(material: Material, probe: Probe, shown: set[PurePosixPath]) -> Section | None:
     lines: list[Text] = []
     for name, column in probe.columns.items():
-        rows = measured(material, probe.column(name))
+        own = name if name in STANDING else probe.column(name)  # what several probes say of a point stands once
+        rows = measured(material, own)
         if column.boolean and rows:
-            yes = sum(bool(row[probe.column(name)]) for row in rows)
+            yes = sum(bool(row[own]) for row in rows)
             lines.append((f"{column.words}: {yes} of {counted(len(rows), 'run')}",))
         elif rows:
-            lines.append(extremes(material, rows, probe.column(name), column.words))
+            lines.append(extremes(material, rows, own, column.words))
     blocks: list[Block] = [Items(tuple(line for line in lines if line))] if any(lines) else []
     if not any(path.parent.name == probe.place and path.match(probe.figure("*")) for path in shown):
         blocks += _example(material, probe)

@@ -11,7 +11,6 @@ from lossatlas.study.report import grids
 from lossatlas.study.report.grids import configuration_name
 from lossatlas.study.report.levels import seeds_interval
 from lossatlas.study.report.material import Material
-from lossatlas.study.report.statements import findings, findings_table, verdicts
 
 DATASETS = {
     "moons": "two interleaving half circles",
@@ -44,7 +43,7 @@ def overview(material: Material) -> Section:
     blocks.append(_where_things_are(material))
     if not material.drawn:
         blocks.append(Paragraph(("No figures of runs have been drawn, so none are shown.",)))
-    return Section("overview", "Overview", tuple(blocks), (_at_a_glance(material), *_extremes(material, rows)))
+    return Section("overview", "About this study", tuple(blocks), tuple(_extremes(material, rows)))
 
 
 def _where_things_are(material: Material) -> Paragraph:
@@ -59,29 +58,6 @@ def _where_things_are(material: Material) -> Paragraph:
             Reference("limits"),
             ".",
         )
-    )
-
-
-def _at_a_glance(material: Material) -> Section:
-    rows, every = findings(material), material.rows("findings")
-    if not every:
-        return Section("findings", "Key findings at a glance", (Paragraph(("No findings have been evaluated.",)),))
-    absent = len(every) - len(rows)
-    words = f"Of the {counted(len(rows), 'statement')} that this study can speak of, {verdicts(rows)}."
-    if absent:
-        words += f" {counted(absent, 'more statement')} would need networks or measurements that the study lacks."
-    note: Text = (
-        words + " Each statement has one number and a rule: supported when the whole 95 % interval lies on the stated "
-        "side of the rule's bound, contradicted when it lies wholly on the other side, undecided otherwise. The rules "
-        "are in ",
-        Link("tables/findings.csv", "tables/findings.csv"),
-        ".",
-    )
-    caption = ("Key findings: what is said, the number that decides it, and the verdict.",)
-    return Section(
-        "findings",
-        "Key findings at a glance",
-        (Paragraph(note), *findings_table("key-findings", caption, rows, axes=True)),
     )
 
 
@@ -133,7 +109,9 @@ def _data(material: Material) -> Section:
     if "gaussians" in data.datasets:
         spread = general_text(data.spread)
         words += f"Each Gaussian cluster has a standard deviation of {spread} at distance 1 from the origin. "
-    words += f"The examples are drawn once, with seed {data.seed}, and are the same for every network."
+    seeds = listed([str(seed) for seed in data.seeds])
+    words += f"The examples are drawn {counted(len(data.seeds), 'time')}, with seed {seeds}. "
+    words += "Networks on one draw share its examples."
     return Section("data", "Data sets", (Items(tuple(items)), Paragraph((words,))))
 
 
@@ -208,12 +186,12 @@ def _training(material: Material) -> Section:
 
 def comparisons_and_intervals(material: Material) -> Section:
     matched = (
-        "Two levels of a design choice are compared between networks that agree in everything else: data set, "
-        "architecture, activation, optimizer, weight decay and seed, but for the choice itself (depth is compared at "
-        "equal width, width at equal depth). n counts these pairs. A difference is the mean over them; a ratio is that "
-        "of geometric means, for what is positive. The bracket is a 95 % bootstrap interval that resamples the seeds "
-        "of each configuration, those of both levels together. Means by level, in the appendices, are over all "
-        "networks of a level, matched or not."
+        "Two levels of a design choice are compared between networks that agree in everything else: data set and "
+        "draw, architecture, activation, optimizer, weight decay and seed. Depth is compared at equal width, width at "
+        "equal depth. n counts these pairs. A difference is the mean over them; a ratio is that of geometric means. "
+        "The bracket is a 95 % interval by Student's t, from leaving out one draw of the data at a time with all its "
+        "networks. With fewer than three draws one seed is left out at a time within each configuration. Means by "
+        "level, in the appendices, are over all networks of a level, matched or not."
     )
     means = seeds_interval(material, material.rows("configurations"))
     return Section("comparisons", "Comparisons and intervals", (Paragraph((matched,)), Paragraph((means,))))

@@ -17,9 +17,11 @@ from lossatlas.study.report.statements import (
     findings_table,
     matched,
 )
+from lossatlas.study.report.strips import strip_figure
 
 
 def performance(material: Material) -> Section:
+    pictures = [strip_figure(material, name) for name in ("test_accuracy", "test_loss")]
     sections = [
         _overall(material),
         _shape(material),
@@ -31,7 +33,7 @@ def performance(material: Material) -> Section:
     present = tuple(section for section in sections if section)
     if not material.rows("runs"):
         return Section("performance", "Performance", (Paragraph(("No run has been trained yet.",)),))
-    return Section("performance", "Performance", (), present)
+    return Section("performance", "Performance", tuple(picture for picture in pictures if picture), present)
 
 
 def level_sentences(rows: list[Row], factor: str) -> Items:
@@ -54,7 +56,7 @@ def _overall(material: Material) -> Section:
     blocks: list[Block] = [
         Paragraph(
             (
-                f"{counted(kept, 'run')} in {counted(len(rows), 'configuration')} converged. "
+                f"{counted(kept, 'run')} in {counted(len(rows), 'configuration')} did not diverge. "
                 f"{len(accurate)} of the {counted(len(rows), 'configuration')} reach a mean test accuracy of 0.99 or "
                 "more. Every run is in ",
                 Reference("appendix-runs"),
@@ -154,11 +156,10 @@ def _expectations(material: Material) -> Section | None:
     if not rows:
         return None
     text = (
-        "Networks with more parameters than examples are expected to fit small tasks closely under many designs, with "
-        "modest but systematic differences between them. Whether adaptive methods generalize worse than SGD depends "
-        "on the regime (",
+        "Networks with more parameters than examples should fit small tasks closely under many designs. Whether "
+        "adaptive methods generalize worse than SGD depends on the regime (",
         Reference("references"),
-        "). The statements on performance, each with the number that decides it:",
+        ").",
     )
     table = findings_table("performance-findings", ("Expected and found: performance.",), rows)
     return Section("performance-expectations", "Expected and found", (Paragraph(text), *table))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from lossatlas.document.blocks import Block, Cell, Paragraph, Reference, Text
 from lossatlas.numbers import MISSING, Row, between, counted, general_text, listed, ratio_text, signed_text, tau_text
-from lossatlas.study.analysis.correlations import POOLED
+from lossatlas.study.analysis.correlations import LEAST_CONFIGURATIONS, SCOPES
 from lossatlas.study.report import grids
 from lossatlas.study.report.grids import Column
 from lossatlas.study.report.material import Material
@@ -19,7 +19,9 @@ OUTCOMES = {
     "test_accuracy": "test accuracy",
     "spectrum_top_eigenvalue": "top eigenvalue",
     "spectrum_trace": "trace of the Hessian",
-    "epsilon_sharpness_maximum": "sharpness",
+    "epsilon_sharpness_mean": "average sharpness",
+    "epsilon_sharpness_adaptive_mean": "adaptive sharpness",
+    "epsilon_sharpness_maximum": "largest increase nearby",
     "linear_connectivity_barrier": "barrier between seeds",
     "interpolate_rise": "rise on the path from initial to final weights",
     "interpolate_monotone": "share of monotone paths",
@@ -27,7 +29,7 @@ OUTCOMES = {
     "interpolate_by_weight_decay_minimum": "lowest training loss on that path",
     "generalization_gap": "generalization gap",
 }
-VERDICTS = ("supported", "contradicted", "undecided")
+VERDICTS = ("supported", "contradicted", "mixed", "undecided")
 FACTORS = ("dataset", "depth", "width", "activation", "optimizer", "weight_decay")  # an architecture is depth and width
 
 
@@ -62,7 +64,7 @@ def findings_table(label: str, caption: Text, rows: Sequence[Row], *, axes: bool
 def verdicts(rows: Sequence[Row]) -> str:
     """
     >>> verdicts([{"verdict": "supported"}, {"verdict": "undecided"}, {"verdict": "supported"}])
-    '2 are supported, 0 contradicted and 1 undecided'
+    '2 are supported, 0 contradicted, 0 mixed and 1 undecided'
     """
     count = Counter(row["verdict"] for row in rows)
     return listed([f"{count[verdict]} {'are ' * (i == 0)}{verdict}" for i, verdict in enumerate(VERDICTS)])
@@ -76,7 +78,10 @@ def contrasts(material: Material, *, factor: str = "", outcome: str = "", datase
     rows = [
         row
         for row in material.rows("contrasts")
-        if row["dataset"] == dataset and factor in ("", row["factor"]) and outcome in ("", row["outcome"])
+        if row["dataset"] == dataset
+        and factor in ("", row["factor"])
+        and outcome in ("", row["outcome"])
+        and row["at"] == "end"
     ]
     ratios = {_key(row): row for row in rows if row["scale"] == "log10"}
     return [{**row, "log10": ratios.get(_key(row))} for row in rows if row["scale"] == "linear"]
@@ -144,9 +149,8 @@ def _sentence(row: Row) -> str:
 
 def matched(words: str, rows: Sequence[Row]) -> Text:
     """A caption of contrasts, and where to read how they are made."""
-    resampled = {row.get("resampled") for row in rows}
-    if "configurations" in resampled:
-        words += " Where all configurations have too few seeds, configurations were resampled in place of seeds."
+    if any(row["over"] == "seeds" for row in rows):
+        words += " Intervals are over seeds, on the draws of the data that there are."
     return (f"{words} Matched pairs, see ", Reference("comparisons"), ".")
 
 
@@ -157,45 +161,53 @@ def correlation_table(material: Material, label: str) -> list[Block]:
     """Rank correlations of geometry with generalization, over all runs and among runs that are alike, side by side."""
     rows = [row for row in material.rows("correlations") if row["n"]]
     several = len(material.study.data.datasets) > 1
-    wanted = ["all", *(scope for scope, shared in POOLED.items() if several or shared != ["dataset"])]  # one: the same
+    wanted = [scope for scope, shared in SCOPES.items() if several or shared != ("dataset",)]
     scopes = [scope for scope in wanted if any(row["scope"] == scope for row in rows)]
     if not scopes:
         return []
     found = {(row["measure"], row["outcome"], row["scope"]): row for row in rows}
 
-    def tau(scope: str) -> Column:
+    def tau(scope: str, *, held: bool) -> Column:
+        names = ("partial", "partial_low", "partial_high") if held else ("tau", "low", "high")
+
         def cell(row: Row) -> Cell:
             one = found.get((row["measure"], row["outcome"], scope))
-            if one is None or math.isnan(one["tau"]):
+            if one is None or math.isnan(one[names[0]]):
                 return Cell(MISSING)
-            return Cell(between(one["tau"], one["low"], one["high"], tau_text), value=float(one["tau"]))
+            value, low, high = (one[name] for name in names)
+            return Cell(between(value, low, high, tau_text), value=float(value))
 
-        return Column("All" if scope == "all" else scope.capitalize(), cell, numeric=True)
+        heading = "All" if scope == "all" else scope.capitalize()
+        return Column(f"{heading}, training loss held" if held else heading, cell, numeric=True)
 
     columns = [
         grids.text("Measure", lambda row: outcome_name(row["measure"])),
         grids.text("With", lambda row: outcome_name(row["outcome"])),
         grids.count("n", "n"),
-        *map(tau, scopes),
+        *(tau(scope, held=held) for scope in scopes for held in (False, True)),
     ]
     caption = (
-        "Rank correlation (Kendall's tau-b) of geometry with generalization over the runs that did not diverge: of any "
-        "two runs, and only of runs that share their data set, or that and their optimizer. 1: the same order; -1: the "
-        "opposite order; 0: none. The bracket is a 95 % bootstrap interval over seeds."
+        "Rank correlation (Kendall's tau-b) of geometry with generalization over configurations, each by its mean: of "
+        "any two, and only of those that share their data set, or that and their optimizer. 1: the same order; -1: the "
+        "opposite order; 0: none. Brackets are 95 % intervals over draws and seeds; fewer than "
+        f"{LEAST_CONFIGURATIONS} configurations have none. With the training loss held: what is left when both go "
+        "along with it."
     )
     words = (
-        "Does a measure of the landscape order the networks as their test loss does, or as their generalization gap "
-        f"(test minus training loss)? The interval leaves out zero for {_clear(rows, scopes)}. No correlation says "
-        "what causes what: a network that is trained further has another loss and another landscape."
+        "Does a measure of the landscape order the configurations as their test loss does, or as their generalization "
+        f"gap (test minus training loss)? The interval leaves out zero for {_clear(rows, scopes)}. With the training "
+        f"loss held it does so for {_clear(rows, scopes, held=True)}. No correlation says what causes what. A network "
+        "that is trained further has another loss and another landscape."
     )
     shown = [row for row in rows if row["scope"] == scopes[0]]
     return [Paragraph((words,)), grids.table(label, (caption,), columns, shown)]
 
 
-def _clear(rows: Sequence[Row], scopes: Sequence[str]) -> str:
-    parts = []
+def _clear(rows: Sequence[Row], scopes: Sequence[str], *, held: bool = False) -> str:
+    parts, kind = [], "partial_" if held else ""
     for scope in scopes:
         inside = [row for row in rows if row["scope"] == scope]
-        clear = sum(row["low"] > 0 or row["high"] < 0 for row in inside)
-        parts.append(f"{clear} of {counted(len(inside), 'correlation')} {'over all runs' if scope == 'all' else scope}")
+        clear = sum(row[f"{kind}low"] > 0 or row[f"{kind}high"] < 0 for row in inside)
+        where = "over all configurations" if scope == "all" else scope
+        parts.append(f"{clear} of {counted(len(inside), 'correlation')} {where}")
     return listed(parts)

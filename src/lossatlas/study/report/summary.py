@@ -14,6 +14,7 @@ from lossatlas.study.analysis.runs import SPLITS, first_of_each_configuration
 from lossatlas.study.models import parse_architecture
 from lossatlas.study.report import grids
 from lossatlas.study.report.appendices import every_regularized
+from lossatlas.study.report.claims import claims
 from lossatlas.study.report.comparisons import regularization
 from lossatlas.study.report.connectivity import (
     alignment_table,
@@ -33,7 +34,7 @@ PAGES = (*(f"{factor}_study" for factor in FACTORS), "connectivity_study", "regu
 
 
 def write_pages(material: Material) -> list[Path]:
-    """Write summary.md and one page per study at the root of the store; returns their paths."""
+    """Write summary.md, one page per study and claims.md at the root of the store; returns their paths."""
     root = material.store.root
     pages = {
         "summary": _summary(material),
@@ -41,6 +42,8 @@ def write_pages(material: Material) -> list[Path]:
         "connectivity_study": _connectivity_page(material),
         "regularization_study": _regularization_page(material),
     }
+    if (section := claims(material)) is not None:
+        pages["claims"] = Document(f"Claims: {material.study.name}", "", (section,))
     for name, page in pages.items():
         write_text(root / f"{name}.md", write_markdown(page, contents=False))
     return [root / f"{name}.md" for name in pages]
@@ -56,16 +59,10 @@ def _page(material: Material, what: str, blocks: Sequence[Block], sections: list
 
 def _summary(material: Material) -> Document:
     rows = material.rows("configurations")
-    most = max((row["n"] for row in rows), default=0)
     words = (
-        "Each row is the mean over the n seeds of one configuration that did not diverge. "
+        "Each row is the mean over the n runs of one configuration that did not diverge. "
         f"{seeds_interval(material, rows)}"
     )
-    if most in (2, 3):
-        words += (
-            " With two or three seeds the bracket of a single configuration is just the range of its seeds, which "
-            "holds the mean of a symmetric distribution in 50 % (two) or 75 % (three) of cases, not in 95 %."
-        )
     columns = [*configuration_columns(material.study), *TEST_MEANS]
     results: list[Block] = [
         Paragraph((words,)),

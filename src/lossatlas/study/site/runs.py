@@ -11,6 +11,7 @@ from lossatlas.files import read_json
 from lossatlas.numbers import MISSING, Row, general_text, measure_text, yes_or_no
 from lossatlas.probes import BY_NAME, PROBES
 from lossatlas.probes.probe import Probe
+from lossatlas.study.analysis.runs import RECENT
 from lossatlas.study.config import Run
 from lossatlas.study.records import Records
 from lossatlas.study.site.site import ASSETS, Site, slug
@@ -21,6 +22,12 @@ NUMBERS = {
     "test_loss": "Test loss",
     "train_accuracy": "Training accuracy",
     "test_accuracy": "Test accuracy",
+    "epochs": "Epochs",
+    "recent_decrease": f"Fall of the training loss over the last {RECENT} epochs, as a share",
+    "gradient_norm": "Norm of the gradient",
+    "gradient_norm_relative": "Norm of the gradient over that of one example's",
+    "gradient_decrease": "What a step along it promises, as a share of the loss",
+    "stationary": "Stationary",
     **{probe.column(name): column.words for probe in PROBES for name, column in probe.columns.items()},
 }
 # Figures by their kind, in the order in which they are shown.
@@ -30,16 +37,17 @@ _FIGURES = {
     "loss": "Loss",
     "accuracy": "Accuracy",
     "spectrum": "Eigenvalues of the Hessian",
-    "hist": "Increase of the loss under random perturbations",
+    "hist": "Change of the loss under random perturbations: even and odd part",
+    "radius": "The same by the size of the perturbations",
 }
 
 
 def sections(site: Site, records: Records, run: Run, row: Row) -> list[Section]:
     """Everything that a run's page says below its heading, but for the curves of its training. `row` is of runs.csv."""
     found = [
-        Section("settings", "Settings", (_pairs("settings-table", _settings(site, run)),)),
-        Section("numbers", "Numbers", (_pairs("numbers-table", numbers(row), numeric=True),)),
         Section("surfaces", "Surfaces", _surfaces(site, run)),
+        Section("numbers", "Numbers", (_pairs("numbers-table", _known(row), numeric=True),)),
+        Section("settings", "Settings", (_pairs("settings-table", _settings(site, run)),)),
         *(Section(probe.name, probe.heading, _figures(site, run, probe)) for probe in PROBES),
         Section("decay", "At other weight decays", _over_weight_decay(site, run)),
         Section("partners", "Paths to other runs", tuple(_partners(site, records, run))),
@@ -48,20 +56,29 @@ def sections(site: Site, records: Records, run: Run, row: Row) -> list[Section]:
     return [section for section in found if section.blocks]
 
 
-def state(records: Records, run: Run) -> list[str]:
-    """What a reader must know before the numbers."""
+def state(records: Records, run: Run, row: Row) -> list[str]:
+    """What a reader must know before the numbers. `row` is of runs.csv."""
     failed = records.failures.get(records.store.run_folder(run), {})
     said = [f"Failed: {what}. {message}" for what, message in failed.items()]
     if run not in records.metrics:
         return ["This run has not been trained.", *said]
     if records.diverged(run):
         return ["The training of this run diverged: nothing was measured around it.", *said]
+    if str(row.get("stationary")) == "False":
+        said.append(
+            "This run did not end at a stationary point: its curvature and sharpness are those of a point on a slope."
+        )
     return said
 
 
 def numbers(row: Row) -> list[tuple[str, Cell]]:
     """The measures of a row of runs.csv, those it does not have as a dash."""
     return [(words, number(row[name])) for name, words in NUMBERS.items() if name in row]
+
+
+def _known(row: Row) -> list[tuple[str, Cell]]:
+    """Those that were measured: of a further seed or draw they are few."""
+    return [(words, cell) for words, cell in numbers(row) if cell.text != MISSING]
 
 
 def number(value: Any) -> Cell:
@@ -77,7 +94,7 @@ def number(value: Any) -> Cell:
 
 
 def _settings(site: Site, run: Run) -> Iterator[tuple[str, Cell]]:
-    names = ("dataset", "architecture", "activation", "optimizer", "weight_decay", "seed")
+    names = ("dataset", "architecture", "activation", "optimizer", "weight_decay", "data_seed", "seed")
     file = site.store.run_folder(run) / "config.json"
     config = read_json(file) if file.is_file() else run.model_dump()
     for name in names:

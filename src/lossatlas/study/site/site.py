@@ -76,6 +76,7 @@ class Site:
             "activation": run.activation,
             "optimizer": run.optimizer,
             "weight_decay": f"weight decay {general_text(run.weight_decay)}",
+            "data_seed": f"data seed {run.data_seed}",
             "seed": f"seed {run.seed}",
         }
         return " · ".join(words[field] for field in self.varying if field not in without) or str(run)
@@ -84,7 +85,7 @@ class Site:
 def slug(run: Run) -> str:
     """A run's name as that of a file: its folder's, on one level."""
     name = f"{run.dataset}-{run.architecture}-{run.activation}-{run.optimizer}"
-    return f"{name}-wd{general_text(run.weight_decay)}-seed{run.seed}"
+    return f"{name}-wd{general_text(run.weight_decay)}-data{run.data_seed}-seed{run.seed}"
 
 
 def page_of(run: Run) -> str:

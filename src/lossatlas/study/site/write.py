@@ -14,6 +14,7 @@ from lossatlas.numbers import Row
 from lossatlas.study.config import Run
 from lossatlas.study.records import Records
 from lossatlas.study.site import runs as html_runs
+from lossatlas.study.site.catalog import catalog
 from lossatlas.study.site.history import charts
 from lossatlas.study.site.planes import write_planes_of
 from lossatlas.study.site.site import RunLinks, Site, slug
@@ -35,8 +36,8 @@ def write_html(document: Document, records: Records, tables: dict[str, pd.DataFr
     assets = store.root / ASSETS
     written = [
         write_page(store.root / "report.html", _TEMPLATES, "report", "", **_report(site, document)),
-        write_page(assets / "compare.html", _TEMPLATES, "compare", _COMPARE, title="Two runs side by side"),
-        write_script(assets / "runs.js", "runs", _catalog(site, rows)),
+        write_page(assets / "compare.html", _TEMPLATES, "compare", _COMPARE, title="Two side by side"),
+        write_script(assets / "runs.js", "runs", catalog(site, rows)),
         *write_assets(assets, _PACKAGE),
     ]
     for run, before, after in zip(site.runs, [None, *site.runs], [*site.runs[1:], None], strict=False):
@@ -69,33 +70,20 @@ def _report(site: Site, document: Document) -> dict[str, Any]:
 def _run(site: Site, records: Records, run: Run, *, row: Row, before: Run | None, after: Run | None) -> dict[str, Any]:
     row = row or records.metrics.get(run, {})
     writer = Writer(RunLinks.over(site, run), _RUNS)
-    sections = tuple(html_runs.sections(site, records, run, row))
-    settings, rest = sections[:2], sections[2:]
+    sections = {section.label: section for section in html_runs.sections(site, records, run, row)}
+    first = [sections.pop(label) for label in ("surfaces",) if label in sections]
+    beside = [sections.pop(label) for label in ("numbers", "settings")]
     return {
         "title": str(run),
         "slug": slug(run),
-        "state": html_runs.state(records, run),
+        "state": html_runs.state(records, run, row),
         "neighbors": [
             (direction, slug(other), site.name(other))
             for direction, other in (("previous", before), ("next", after))
             if other
         ],
-        "settings": ["\n".join(writer.section(section)) for section in settings],
+        "surfaces": "\n".join(line for section in first for line in writer.section(section)),
+        "settings": ["\n".join(writer.section(section)) for section in beside],
         "charts": charts(site.store.run_folder(run) / "history.csv"),
-        "body": "\n".join(line for section in rest for line in writer.section(section)),
+        "body": "\n".join(line for section in sections.values() for line in writer.section(section)),
     }
-
-
-def _catalog(site: Site, rows: dict[Run, Row]) -> list[dict[str, Any]]:
-    """What the page of two runs knows of each: its name, its surfaces and its numbers."""
-    return [
-        {
-            "slug": slug(run),
-            "group": site.name(run, without=("activation", "optimizer", "weight_decay", "seed")),
-            "name": site.name(run, without=("dataset", "architecture")),
-            "title": site.name(run),
-            "planes": site.planes(run),
-            "numbers": [(words, cell.text) for words, cell in html_runs.numbers(rows.get(run, {}))],
-        }
-        for run in site.runs
-    ]

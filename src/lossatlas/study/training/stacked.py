@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
@@ -40,11 +42,12 @@ class Group:
 class Gradient:
     """Writes the gradient of every member's mean cross-entropy over a batch of its own.
 
-    The batch has a place too; where it has fewer examples than that, the others weigh nothing.
+    The batch has a place too; where it has fewer examples than that, the others weigh nothing. `inputs` are those of
+    all members, `(m, n, d)`.
     """
 
     def __init__(self, group: Group, inputs: Tensor, batch_size: int) -> None:
-        self._x = inputs.new_zeros(group.size, batch_size, *inputs.shape[1:])
+        self._x = inputs.new_zeros(group.size, batch_size, *inputs.shape[2:])
         self._target = inputs.new_zeros(group.size, batch_size, 1)
         self._weights = inputs.new_zeros(batch_size, models.LOGITS)
         self._count = 0
@@ -72,16 +75,19 @@ class Gradient:
 
 
 class Evaluation:
-    """Mean cross-entropy and accuracy of every member on both splits, each `(m,)` in float64."""
+    """Mean cross-entropy and accuracy of every member on both splits of its task, each `(m,)` in float64."""
 
-    def __init__(self, group: Group, task: Task) -> None:
-        inputs = torch.cat([task.train[0], task.test[0]])
-        self._targets = {"train": task.train[1], "test": task.test[1]}
-        self._chunks = inputs.split(EVALUATED_AT_ONCE)
-        self._x = inputs.new_zeros(group.size, *self._chunks[0].shape)
+    def __init__(self, group: Group, tasks: Sequence[Task]) -> None:
+        inputs = torch.stack([torch.cat([task.train[0], task.test[0]]) for task in tasks])  # (m, n, d)
+        self._targets = {
+            "train": torch.stack([task.train[1] for task in tasks]),
+            "test": torch.stack([task.test[1] for task in tasks]),
+        }  # (m, n) each
+        self._chunks = inputs.split(EVALUATED_AT_ONCE, dim=1)
+        self._x = torch.zeros_like(self._chunks[0])
         # Classes before examples: over the last, short dimension a logarithmic softmax takes ten times as long.
-        self._found = inputs.new_zeros(group.size, models.LOGITS, len(self._chunks[0]))
-        self._logits = inputs.new_zeros(group.size, models.LOGITS, len(inputs))
+        self._found = inputs.new_zeros(group.size, models.LOGITS, self._x.shape[1])
+        self._logits = inputs.new_zeros(group.size, models.LOGITS, inputs.shape[1])
         logits = vmap(group.logits)
         self._replay = Replay(
             lambda x, *parameters: [logits(x, *parameters).mT], [self._x, *group.parameters], [self._found]
@@ -91,14 +97,15 @@ class Evaluation:
     def __call__(self) -> dict[str, Tensor]:
         start = 0
         for chunk in self._chunks:
-            self._x[:, : len(chunk)] = chunk
+            size = chunk.shape[1]
+            self._x[:, :size] = chunk
             self._replay()
-            self._logits[:, :, start : start + len(chunk)] = self._found[:, :, : len(chunk)]
-            start += len(chunk)
+            self._logits[:, :, start : start + size] = self._found[:, :, :size]
+            start += size
         measured: dict[str, Tensor] = {}
-        parts = self._logits.split([len(targets) for targets in self._targets.values()], dim=-1)
+        parts = self._logits.split([targets.shape[1] for targets in self._targets.values()], dim=-1)
         for (split, targets), logits in zip(self._targets.items(), parts, strict=True):
-            each = nn.functional.cross_entropy(logits, targets.expand(len(logits), -1), reduction="none")  # (m, n)
+            each = nn.functional.cross_entropy(logits, targets, reduction="none")  # (m, n)
             right = (logits[:, 1] > logits[:, 0]) == targets
             measured[f"{split}_loss"] = each.mean(1, dtype=torch.float64)
             measured[f"{split}_accuracy"] = right.mean(1, dtype=torch.float64)

@@ -13,7 +13,7 @@ import torch
 from lossatlas.execution.failures import recording
 from lossatlas.files import write_csv, write_json
 from lossatlas.study.config import Run
-from lossatlas.study.datasets import make_task
+from lossatlas.study.datasets import draws
 from lossatlas.study.store import Store
 from lossatlas.study.training.ensemble import Epoch, Trained, train_group
 from lossatlas.training.checkpoints import write_theta
@@ -37,8 +37,7 @@ def train_runs(store: Store, runs: Sequence[Run]) -> dict[str, float]:
 
 def _train_and_write(store: Store, runs: Sequence[Run]) -> None:
     """The metrics come last, so a group counts as trained only as a whole."""
-    task = make_task(runs[0].dataset, store.study.data)
-    trained = train_group(runs, task, store.study.training)
+    trained = train_group(runs, draws(runs[0].dataset, store.study.data), store.study.training)
     for member in trained:
         _write_member(store, member, group=runs)
     for member in trained:
@@ -64,7 +63,7 @@ def _write_member(store: Store, member: Trained, group: Sequence[Run]) -> None:
         {
             **member.run.model_dump(mode="json"),
             "parameters": member.layout.size,
-            "data": study.data.model_dump(mode="json", exclude={"datasets"}),
+            "data": study.data.model_dump(mode="json", exclude={"datasets", "seeds"}),
             "training": study.training.model_dump(mode="json", exclude={"optimizers", "weight_decays", "seeds"}),
         },
     )
@@ -82,5 +81,5 @@ def _write_member(store: Store, member: Trained, group: Sequence[Run]) -> None:
     write_csv(folder / "history.csv", names, [dataclasses.astuple(epoch) for epoch in member.history])
     digits = len(str(study.training.epochs))
     for epoch, theta in member.checkpoints.items():
-        name = {0: "init", study.training.epochs: "final"}.get(epoch, f"epoch={epoch:0{max(digits, 3)}d}")
+        name = {0: "init", max(member.checkpoints): "final"}.get(epoch, f"epoch={epoch:0{max(digits, 3)}d}")
         write_theta(folder / "checkpoints" / f"{name}.safetensors", member.layout, theta)

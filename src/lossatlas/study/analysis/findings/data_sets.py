@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from lossatlas.study.analysis.contrasts import average
 from lossatlas.study.analysis.evidence import (
     EASY_DATA,
     MLP,
     XOR,
     accuracy_on_the_hardest_data_set,
-    is_at_least,
-    is_at_most,
     mean_of,
     sensitivity_of_xor,
+    share_of,
 )
-from lossatlas.study.analysis.findings.finding import SEEDS, Finding
-from lossatlas.study.analysis.rules import Above, Below
+from lossatlas.study.analysis.findings.finding import ACCURACY, NATS, RATIO, SEEDS, SHARE, Finding
+from lossatlas.study.analysis.rules import above, below
 
 _FOUR = "networks on all of moons, circles, gaussians and xor"
 
@@ -28,7 +26,7 @@ FINDINGS: tuple[Finding, ...] = (
         ),
         number="Mean test accuracy on the data set where it is lowest",
         measure=accuracy_on_the_hardest_data_set,
-        rule=Above(0.95),
+        rule=above(0.95, step=ACCURACY),
         needs=_FOUR,
         of="networks",
     ),
@@ -37,8 +35,8 @@ FINDINGS: tuple[Finding, ...] = (
         axis="Datasets",
         statement="At least four of five multilayer perceptrons have a test accuracy of 0.95 or more.",
         number="Share of multilayer perceptrons with a test accuracy of at least 0.95",
-        measure=mean_of(average({"family": MLP}), is_at_least("test_accuracy", 0.95)),
-        rule=Above(0.8),
+        measure=share_of("test_accuracy", lambda accuracy: accuracy >= 0.95, {"family": MLP}),
+        rule=above(0.8, step=SHARE),
         needs="multilayer perceptrons",
         of="networks",
     ),
@@ -47,8 +45,8 @@ FINDINGS: tuple[Finding, ...] = (
         axis="Datasets",
         statement="More than half of the multilayer perceptrons reach a training loss near zero (0.05 nats or less).",
         number="Share of multilayer perceptrons with a training loss of at most 0.05",
-        measure=mean_of(average({"family": MLP}), is_at_most("train_loss", 0.05)),
-        rule=Above(0.5),
+        measure=share_of("train_loss", lambda loss: loss <= 0.05, {"family": MLP}),
+        rule=above(0.5, step=SHARE),
         needs="multilayer perceptrons",
         of="networks",
     ),
@@ -58,7 +56,7 @@ FINDINGS: tuple[Finding, ...] = (
         statement="Test losses are lower on circles and gaussians than on moons and xor.",
         number="Test loss on circles and gaussians over that on moons and xor",
         measure=mean_of(EASY_DATA, "log10 test_loss"),
-        rule=Below(0),
+        rule=below(0, step=RATIO),
         needs=_FOUR,
         log10=True,
     ),
@@ -72,7 +70,7 @@ FINDINGS: tuple[Finding, ...] = (
             "Standard deviation of the test accuracy between architectures and activations, xor minus the largest other"
         ),
         measure=sensitivity_of_xor,
-        rule=Above(0),
+        rule=above(0, step=ACCURACY),
         needs=_FOUR,
         of="networks",
     ),
@@ -82,7 +80,7 @@ FINDINGS: tuple[Finding, ...] = (
         statement="Barriers between seeds are higher on xor than on moons, circles and gaussians.",
         number="Barrier on xor minus that on the other data sets",
         measure=mean_of(XOR, "linear_connectivity_barrier"),
-        rule=Above(0),
+        rule=above(0, step=NATS),
         needs=_FOUR,
         of=SEEDS,
     ),

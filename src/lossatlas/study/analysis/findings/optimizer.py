@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lossatlas.study.analysis.evidence import ADAM, ADAM_MORE_UNDER_TANH, SGD, mean_of
-from lossatlas.study.analysis.findings.finding import Finding
-from lossatlas.study.analysis.rules import Above, Below
+from lossatlas.study.analysis.evidence import ADAM, ADAM_MORE_UNDER_TANH, SGD, equal_loss_mean_of, mean_of
+from lossatlas.study.analysis.findings.finding import ACCURACY, EQUAL_LOSS, RATIO, Finding
+from lossatlas.study.analysis.rules import above, below
 
 FINDINGS: tuple[Finding, ...] = (
     Finding(
@@ -13,7 +13,7 @@ FINDINGS: tuple[Finding, ...] = (
         statement="Adam reaches a lower training loss than SGD.",
         number="Training loss with Adam over that with SGD",
         measure=mean_of(ADAM, "log10 train_loss"),
-        rule=Below(0),
+        rule=below(0, step=RATIO),
         needs="matched networks of both optimizers",
         log10=True,
     ),
@@ -23,7 +23,7 @@ FINDINGS: tuple[Finding, ...] = (
         statement="Adam reaches a lower test loss than SGD.",
         number="Test loss with Adam over that with SGD",
         measure=mean_of(ADAM, "log10 test_loss"),
-        rule=Below(0),
+        rule=below(0, step=RATIO),
         needs="matched networks of both optimizers",
         log10=True,
     ),
@@ -33,7 +33,7 @@ FINDINGS: tuple[Finding, ...] = (
         statement="Adam reaches a higher test accuracy than SGD.",
         number="Test accuracy with Adam minus with SGD",
         measure=mean_of(ADAM, "test_accuracy"),
-        rule=Above(0),
+        rule=above(0, step=ACCURACY),
         needs="matched networks of both optimizers",
     ),
     Finding(
@@ -42,16 +42,16 @@ FINDINGS: tuple[Finding, ...] = (
         statement="Adam raises the test accuracy over that of SGD further for Tanh than for ReLU and GELU.",
         number="What Adam adds to the test accuracy over SGD, with Tanh minus the mean of ReLU and GELU",
         measure=mean_of(ADAM_MORE_UNDER_TANH, "test_accuracy"),
-        rule=Above(0),
+        rule=above(0, step=ACCURACY),
         needs="matched networks of all three activations with both optimizers",
     ),
     Finding(
         name="sgd_is_sharper",
         axis="Optimizer",
-        statement="SGD solutions have a higher epsilon-sharpness than Adam solutions.",
+        statement="SGD solutions have a higher average sharpness than Adam solutions.",
         number="Sharpness with SGD over that with Adam",
-        measure=mean_of(SGD, "log10 epsilon_sharpness_maximum"),
-        rule=Above(0),
+        measure=mean_of(SGD, "log10 epsilon_sharpness_mean"),
+        rule=above(0, step=RATIO),
         needs="sharpness of both optimizers",
         log10=True,
     ),
@@ -61,8 +61,30 @@ FINDINGS: tuple[Finding, ...] = (
         statement="SGD solutions have larger leading Hessian eigenvalues than Adam solutions.",
         number="Top eigenvalue with SGD over that with Adam",
         measure=mean_of(SGD, "log10 spectrum_top_eigenvalue"),
-        rule=Above(0),
+        rule=above(0, step=RATIO),
         needs="Hessians of both optimizers",
         log10=True,
+    ),
+    Finding(
+        name="sgd_is_sharper_at_equal_loss",
+        axis="Optimizer",
+        statement="At equal training loss, SGD has a higher average sharpness than Adam.",
+        number="Sharpness with SGD over that with Adam, at equal training loss",
+        measure=equal_loss_mean_of(SGD, "epsilon_sharpness_mean"),
+        rule=above(0, step=RATIO),
+        needs="curvature along training of both optimizers at a common loss",
+        log10=True,
+        at=EQUAL_LOSS,
+    ),
+    Finding(
+        name="sgd_has_larger_eigenvalues_at_equal_loss",
+        axis="Optimizer",
+        statement="At equal training loss, SGD has larger leading Hessian eigenvalues than Adam.",
+        number="Top eigenvalue with SGD over that with Adam, at equal training loss",
+        measure=equal_loss_mean_of(SGD, "spectrum_top_eigenvalue"),
+        rule=above(0, step=RATIO),
+        needs="curvature along training of both optimizers at a common loss",
+        log10=True,
+        at=EQUAL_LOSS,
     ),
 )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lossatlas.study.analysis.evidence import CONVNETS, RESIDUAL_MLPS, mean_of
-from lossatlas.study.analysis.findings.finding import Finding
-from lossatlas.study.analysis.rules import Within
+from lossatlas.study.analysis.findings.finding import NATS, WIDTH, Finding
+from lossatlas.study.analysis.rules import within
 
 FINDINGS: tuple[Finding, ...] = (
     Finding(
@@ -16,7 +16,7 @@ FINDINGS: tuple[Finding, ...] = (
         ),
         number="Rise of the training loss on the interpolation path, ConvNets minus deep MLPs",
         measure=mean_of(CONVNETS, "interpolate_rise"),
-        rule=Within(0.05),
+        rule=within(0.05, step=NATS),
         needs="ConvNets beside MLPs of several hidden layers",
         of="matched groups of networks",
     ),
@@ -29,7 +29,7 @@ FINDINGS: tuple[Finding, ...] = (
         ),
         number="Width of the random slice, ConvNets minus deep MLPs",
         measure=mean_of(CONVNETS, "random_line_width"),
-        rule=Within(0.2),
+        rule=within(0.2, step=WIDTH),
         needs="ConvNets beside MLPs of several hidden layers",
         of="matched groups of networks",
     ),
@@ -42,7 +42,7 @@ FINDINGS: tuple[Finding, ...] = (
         ),
         number="Rise of the training loss on the interpolation path, residual MLPs minus deep MLPs",
         measure=mean_of(RESIDUAL_MLPS, "interpolate_rise"),
-        rule=Within(0.05),
+        rule=within(0.05, step=NATS),
         needs="residual MLPs beside MLPs of several hidden layers",
         of="matched groups of networks",
     ),
@@ -55,7 +55,7 @@ FINDINGS: tuple[Finding, ...] = (
         ),
         number="Width of the random slice, residual MLPs minus deep MLPs",
         measure=mean_of(RESIDUAL_MLPS, "random_line_width"),
-        rule=Within(0.2),
+        rule=within(0.2, step=WIDTH),
         needs="residual MLPs beside MLPs of several hidden layers",
         of="matched groups of networks",
     ),

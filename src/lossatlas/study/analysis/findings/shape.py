@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lossatlas.study.analysis.contrasts import between
 from lossatlas.study.analysis.evidence import DEEPER, DEEPER_ARCHITECTURES, MODERATE_ARCHITECTURES, mean_of
-from lossatlas.study.analysis.findings.finding import SEEDS, Finding
-from lossatlas.study.analysis.rules import Above, Below
+from lossatlas.study.analysis.findings.finding import ACCURACY, NATS, SEEDS, Finding
+from lossatlas.study.analysis.rules import above, below
 
 _EQUAL_WIDTH = "networks with one and with more hidden layers of the same width"
 
@@ -18,7 +18,7 @@ FINDINGS: tuple[Finding, ...] = (
         ),
         number="Test accuracy with several hidden layers minus with one, at equal width",
         measure=mean_of(DEEPER, "test_accuracy"),
-        rule=Above(0),
+        rule=above(0, step=ACCURACY),
         needs=_EQUAL_WIDTH,
     ),
     Finding(
@@ -27,7 +27,7 @@ FINDINGS: tuple[Finding, ...] = (
         statement="Networks with four hidden layers have a higher test accuracy than those with two of the same width.",
         number="Test accuracy with four hidden layers minus with two, at equal width",
         measure=mean_of(between("depth", 2, 4), "test_accuracy"),
-        rule=Above(0),
+        rule=above(0, step=ACCURACY),
         needs="networks with two and with four hidden layers of the same width",
     ),
     Finding(
@@ -41,7 +41,7 @@ FINDINGS: tuple[Finding, ...] = (
             "Test accuracy, mean of the deeper architectures minus mean of those with one hidden layer, widths not held"
         ),
         measure=mean_of(DEEPER_ARCHITECTURES, "test_accuracy"),
-        rule=Above(0),
+        rule=above(0, step=ACCURACY),
         needs="architectures with one and with more hidden layers",
         of="matched groups of networks",
     ),
@@ -51,7 +51,7 @@ FINDINGS: tuple[Finding, ...] = (
         statement="Seeds are connected over lower barriers with several hidden layers than with one of the same width.",
         number="Barrier with several hidden layers minus with one, at equal width",
         measure=mean_of(DEEPER, "linear_connectivity_barrier"),
-        rule=Below(0),
+        rule=below(0, step=NATS),
         needs=_EQUAL_WIDTH,
         of=SEEDS,
     ),
@@ -64,7 +64,7 @@ FINDINGS: tuple[Finding, ...] = (
         ),
         number="Barrier, mean of the deeper architectures minus mean of those with one hidden layer, widths not held",
         measure=mean_of(DEEPER_ARCHITECTURES, "linear_connectivity_barrier"),
-        rule=Below(0),
+        rule=below(0, step=NATS),
         needs="pairs of seeds of architectures with one and with more hidden layers",
         of=SEEDS,
     ),
@@ -74,7 +74,7 @@ FINDINGS: tuple[Finding, ...] = (
         statement="A width of 100 gives a higher test accuracy than one of 50 at equal depth.",
         number="Test accuracy at width 100 minus at width 50, at equal depth",
         measure=mean_of(between("width", 50, 100), "test_accuracy"),
-        rule=Above(0),
+        rule=above(0, step=ACCURACY),
         needs="networks of widths 100 and 50 and the same depth",
     ),
     Finding(
@@ -83,7 +83,7 @@ FINDINGS: tuple[Finding, ...] = (
         statement="A width of 100 gives a higher test accuracy than one of 250 at equal depth.",
         number="Test accuracy at width 100 minus at width 250, at equal depth",
         measure=mean_of(between("width", 250, 100), "test_accuracy"),
-        rule=Above(0),
+        rule=above(0, step=ACCURACY),
         needs="networks of widths 100 and 250 and the same depth",
     ),
     Finding(
@@ -92,7 +92,7 @@ FINDINGS: tuple[Finding, ...] = (
         statement="A width of 100 gives a higher test accuracy than one of 500 at equal depth.",
         number="Test accuracy at width 100 minus at width 500, at equal depth",
         measure=mean_of(between("width", 500, 100), "test_accuracy"),
-        rule=Above(0),
+        rule=above(0, step=ACCURACY),
         needs="networks of widths 100 and 500 and the same depth",
     ),
     Finding(
@@ -104,7 +104,7 @@ FINDINGS: tuple[Finding, ...] = (
         ),
         number="Test accuracy, mean of 2x100 and 4x100 minus mean of 1x50 and 1x500",
         measure=mean_of(MODERATE_ARCHITECTURES, "test_accuracy"),
-        rule=Above(0),
+        rule=above(0, step=ACCURACY),
         needs="networks of all of 1x50, 1x500, 2x100 and 4x100",
         of="matched groups of networks",
     ),
@@ -117,7 +117,7 @@ FINDINGS: tuple[Finding, ...] = (
         ),
         number="Barrier, mean of 2x100 and 4x100 minus mean of 1x50 and 1x500",
         measure=mean_of(MODERATE_ARCHITECTURES, "linear_connectivity_barrier"),
-        rule=Below(0),
+        rule=below(0, step=NATS),
         needs="pairs of seeds of all of 1x50, 1x500, 2x100 and 4x100",
         of=SEEDS,
     ),

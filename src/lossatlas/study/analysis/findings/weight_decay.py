@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lossatlas.study.analysis.evidence import DECAY, mean_over_weight_decays
-from lossatlas.study.analysis.findings.finding import Finding
-from lossatlas.study.analysis.rules import Above, Below, Within
+from lossatlas.study.analysis.findings.finding import ACCURACY, NATS, RATIO, WIDTH, Finding
+from lossatlas.study.analysis.rules import above, below, within
 
 ACCURACY_ALIKE = 0.005  # a smaller difference does not matter: between two and three of the 512 test examples
 
@@ -18,17 +18,17 @@ FINDINGS: tuple[Finding, ...] = (
         statement="Raising the weight decay from 0 to 0.001 changes the mean test accuracy by less than 0.005.",
         number="Test accuracy with weight decay 0.001 minus without",
         measure=mean_over_weight_decays(DECAY, "test_accuracy"),
-        rule=Within(ACCURACY_ALIKE),
+        rule=within(ACCURACY_ALIKE, step=ACCURACY),
         needs=_DECAYED,
         of=_DECAYS,
     ),
     Finding(
         name="weight_decay_lowers_sharpness",
         axis="Regularization",
-        statement="Raising the weight decay from 0 to 0.001 lowers the epsilon-sharpness.",
+        statement="Raising the weight decay from 0 to 0.001 lowers the average sharpness.",
         number="Sharpness with weight decay 0.001 over that without",
-        measure=mean_over_weight_decays(DECAY, "log10 epsilon_sharpness_maximum"),
-        rule=Below(0),
+        measure=mean_over_weight_decays(DECAY, "log10 epsilon_sharpness_mean"),
+        rule=below(0, step=RATIO),
         needs=_DECAYED,
         of=_DECAYS,
         log10=True,
@@ -39,7 +39,7 @@ FINDINGS: tuple[Finding, ...] = (
         statement="Raising the weight decay from 0 to 0.001 widens the basin along a random direction.",
         number="Width of the random slice with weight decay 0.001 minus without",
         measure=mean_over_weight_decays(DECAY, "random_line_width"),
-        rule=Above(0),
+        rule=above(0, step=WIDTH),
         needs=_DECAYED,
         of=_DECAYS,
     ),
@@ -49,7 +49,7 @@ FINDINGS: tuple[Finding, ...] = (
         statement="Raising the weight decay from 0 to 0.001 lowers the rise on the path from initial to final weights.",
         number="Rise of the training loss on the interpolation path with weight decay 0.001 minus without",
         measure=mean_over_weight_decays(DECAY, "interpolate_rise"),
-        rule=Below(0),
+        rule=below(0, step=NATS),
         needs=_DECAYED,
         of=_DECAYS,
     ),
@@ -62,7 +62,7 @@ FINDINGS: tuple[Finding, ...] = (
         ),
         number="Lowest training loss on the path with weight decay 0.001 over that without",
         measure=mean_over_weight_decays(DECAY, "log10 interpolate_by_weight_decay_minimum"),
-        rule=Above(0),
+        rule=above(0, step=RATIO),
         needs=_DECAYED,
         of=_DECAYS,
         log10=True,

@@ -1,4 +1,5 @@
-// Two runs side by side: their surfaces at equal scales, turned together, and their numbers. #one,other names them.
+// Two runs or configurations side by side: their surfaces at equal scales, turned together, and their numbers.
+// #one,other names them.
 "use strict";
 
 (() => {
@@ -20,7 +21,7 @@
   });
 
   const panels = [0, 1].map((side) => {
-    const select = element("select", { ariaLabel: side ? "Second run" : "First run" }, ...options());
+    const select = element("select", { ariaLabel: side ? "Second" : "First" }, ...options());
     const link = element("a", { className: "source" });
     const plot = element("div", { className: "plot" });
     const note = element("output");
@@ -81,13 +82,13 @@
     const runs = state.slugs.map((slug) => known.get(slug));
     showNumbers(runs);
     runs.forEach((run, side) => {
-      Object.assign(panels[side].link, { href: `runs/${run.slug}.html`, textContent: run.title });
+      Object.assign(panels[side].link, { href: `runs/${run.shown}.html`, textContent: run.title });
       panels[side].select.value = run.slug;
     });
     const has = runs.map((run) => run.planes.includes(state.plane));
     const planes = await Promise.all(runs.map(async (run, side) => {
       if (!has[side]) return null;
-      return (await lossatlas.planes(run.slug))[state.plane];
+      return (await lossatlas.planes(run.shown))[state.plane];
     })).catch((error) => { panels[0].note.textContent = error.message; return [null, null]; });
     const Plotly = await lossatlas.plotly();
     if (turn !== latest) return;

@@ -1,0 +1,1 @@
+"""What single examples have a part in."""
