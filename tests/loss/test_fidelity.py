@@ -167,7 +167,7 @@ def test_a_surface_from_two_fidelities_is_right_within_its_error(network, many, 
             for name, some in (("train", 5000), ("test", 300))
         }
         theta = losses["train"].theta
-        few = random_plane(losses, theta, generator=seeded(seed), steps=31)
+        few = random_plane(losses, theta, generator=seeded(seed), steps=31, examples="all")
         all_of_them = random_plane(losses, theta, generator=seeded(seed), steps=31, exact=True)
         for name in ("loss", "accuracy"):
             off = abs(few[name] - all_of_them[name])
@@ -191,8 +191,8 @@ def test_curves_from_two_fidelities_are_right_within_their_error(network, many, 
     for seed in range(10):
         start = loss.theta + torch.randn(loss.layout.size, generator=seeded(seed))
         for probe in (
-            lambda exact, start=start: interpolate(loss, start, loss.theta, exact=exact),
-            lambda exact, seed=seed: random_line(loss, loss.theta, generator=seeded(seed), exact=exact),
+            lambda exact, start=start: interpolate(loss, start, loss.theta, exact=exact, examples="all"),
+            lambda exact, seed=seed: random_line(loss, loss.theta, generator=seeded(seed), exact=exact, examples="all"),
         ):
             few, every = probe(exact=False), probe(exact=True)
             assert every.measured.all()
@@ -212,9 +212,9 @@ def test_what_is_hard_is_asked_once_at_the_trained_end(network, many, small_is_l
     asked = []
     monkeypatch.setattr(fidelity, "_sample", lambda loss, theta: asked.append(theta()))
     loss = Loss.of(network, many, cross_entropy)
-    interpolate(loss, 0 * loss.theta, loss.theta, exact=False)
-    random_line(loss, loss.theta, generator=seeded(0), draws=3, exact=False)
-    random_plane(loss, loss.theta, generator=seeded(0), steps=31)
+    interpolate(loss, 0 * loss.theta, loss.theta, exact=False, examples="all")
+    random_line(loss, loss.theta, generator=seeded(0), draws=3, exact=False, examples="all")
+    random_plane(loss, loss.theta, generator=seeded(0), steps=31, examples="all")
     assert len(asked) == 3
     assert all(torch.equal(theta, loss.theta) for theta in asked)
     interpolate(loss, 0 * loss.theta, loss.theta)
@@ -237,7 +237,7 @@ class Scored(nn.Module):
 def test_a_module_with_a_loss_of_its_own_is_sampled_at_random(network, many, small_is_large):
     loss = Loss.of(Scored(network), {"x": many[0], "labels": many[1]}, weigh_by="examples")
     plain = Loss.of(network, many, nn.CrossEntropyLoss())
-    few = random_plane(loss, loss.theta, generator=seeded(0), steps=31)
+    few = random_plane(loss, loss.theta, generator=seeded(0), steps=31, examples="all")
     dense = random_plane(plain, plain.theta, generator=seeded(0), steps=31, exact=True)
     assert few.attrs["rough_examples"] == 5000 // 4
     assert (np.abs(few.loss - dense.loss) <= few.loss_error).all()
@@ -247,7 +247,7 @@ def test_a_result_says_what_was_rough(network, many, monkeypatch):
     monkeypatch.setattr(hardware, "BFLOAT16_ENOUGH", 0)
     monkeypatch.setattr(hardware, "takes_bfloat16", lambda device, dtype: True)
     loss = Loss.of(network, many, nn.CrossEntropyLoss())
-    result = random_plane(loss, loss.theta, generator=seeded(0), steps=31)
+    result = random_plane(loss, loss.theta, generator=seeded(0), steps=31, examples="all")
     assert result.attrs["filled"].endswith("in bfloat16")
     assert result.attrs["rough_examples"] == 0
     assert "rough_examples" not in random_plane(loss, loss.theta, generator=seeded(0), steps=31, exact=True).attrs
@@ -265,7 +265,7 @@ def test_a_surface_with_holes_is_measured_as_a_whole(network, many, small_is_lar
         return cross_entropy(output, target) + torch.where(output.mean() > 0.5, torch.nan, 0.0)
 
     loss = Loss.of(network, many, walled, reduction="mean")
-    result = random_plane(loss, loss.theta, generator=seeded(0), steps=31)
+    result = random_plane(loss, loss.theta, generator=seeded(0), steps=31, examples="all")
     assert result.attrs["filled"] == "a value is not finite"
     assert result.measured.all()
     dense = random_plane(loss, loss.theta, generator=seeded(0), steps=31, exact=True)

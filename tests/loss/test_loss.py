@@ -319,7 +319,7 @@ def test_small_chunks_are_evaluated_one_by_one_to_the_same_values(mlp, moons, th
         loss = Loss.of(mlp, moons, nn.CrossEntropyLoss(), metrics={"accuracy": accuracy})
         with pytest.MonkeyPatch.context() as one:
             if below:
-                one.setattr(loss._sums, "_vectorized", None)
+                one.setattr(loss._sums._values, "_vectorized", None)
             values.append(loss.evaluate(points))
     assert torch.allclose(values[0]["loss"], values[1]["loss"], rtol=1e-13, atol=0)
     assert torch.equal(values[0]["accuracy"], values[1]["accuracy"])

@@ -93,17 +93,11 @@ def sampled(
         draw: (how hard each is `(total,)`, or None where it is not known; total) -> the examples.
     """
     functional, statistics = components.functional, components.statistics
-    data, measure, averaging = components.data, components.measure, components.averaging
-    if (
-        not averaging.counts(data.rows)
-        or (averaging.weighted_by != "sum" and has_class_weights(measure.criterion))
-        or statistics.couple_examples
-        or measure.accumulates
-        or not data.stackable
-    ):
+    data, averaging = components.data, components.averaging
+    if not averaging.counts(data.rows) or why_together(components):
         return None
     with plain_transformer(), functional.at(at), functional.with_buffers(statistics.at(at, data)):
-        losses = hardness(functional, data, measure.criterion)
+        losses = hardness(functional, data, components.measure.criterion)
         drawn = draw(losses, sum(data.rows))
         places = [stratum.rows.sort().values for stratum in drawn]
         sample, rows = data.taking(places), torch.cat(places)
@@ -114,6 +108,25 @@ def sampled(
         averaging=averaging.of_samples(sample.rows, [stratum.population for stratum in drawn]),
         cost=components.cost.times(max(sample.rows) / max(data.rows)),
     )  # fmt: skip
+
+
+def why_together(components: Components) -> str:
+    """Why the loss on some of the examples is no estimate of that on all, as far as can be told without a pass: what
+    links them, in a sentence without a full stop; "" where nothing does.
+
+    Args:
+        components: of the loss on all data.
+    """
+    averaging = components.averaging
+    if components.statistics.couple_examples:
+        return "batch norms take the statistics of the data, so that its examples see each other"
+    if components.measure.accumulates:
+        return "a metric gathers over batches and has no value of one example"
+    if averaging.weighted_by != "sum" and has_class_weights(components.measure.criterion):
+        return "the criterion weighs examples by their class"
+    if not components.data.stackable:
+        return "batches are not tensors of like shape with a row for each example"
+    return ""
 
 
 @torch.no_grad()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +16,20 @@ from lossatlas.hardware import coarse_products
 from lossatlas.loss.fidelity import rough_losses
 from lossatlas.loss.loss import Loss, Points
 from lossatlas.numerics.adaptive_grid import BASELINE_PAYS_FROM, FilledGrid, fill
+from lossatlas.numerics.grid_samples import Grid
+from lossatlas.probes.survey import SMOOTH, At, Examples, Layout, Survey, spread_to_all, survey
 from lossatlas.results.variables import UNITS
 
 Losses = Loss | Mapping[str, Loss]
 
-SMOOTH = ("loss", "penalty", "objective")  # metrics may have steps
 # Largest error of a surface, relative to its range. A smaller one takes more evaluations (docs/design/evaluation.md).
 SURFACE_TOL = 0.01
+
+# Nodes along each axis that are known on many examples, by the dimensions of the grid. With fewer the error of a sample
+# is larger; with more they cost more than the rest (docs/design/sampling.md).
+PILOTS_ALONG = {1: 5, 2: 3}
+
+TYPICAL_NODES = 160  # that the plane of a trained network takes on the average (docs/design/surfaces.md)
 
 
 def by_split(losses: Losses) -> dict[str, Loss]:
@@ -61,30 +70,110 @@ def join_splits(parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
     )  # fmt: skip
 
 
-def sample(losses: Losses, points: Points, axes: Mapping[str, np.ndarray]) -> xr.Dataset:
+def sample(
+    losses: Losses,
+    points: Points,
+    axes: Mapping[str, np.ndarray],
+    *,
+    examples: Examples = "all",
+    tol: float = SURFACE_TOL,
+) -> xr.Dataset:
     """Loss and metrics at `points`, laid out over the named `axes`. Costs an evaluation of each loss at every point.
 
     Args:
         losses: one `Loss`, or a mapping of them by split.
         points: `(n, P)`, or what makes them chunk by chunk (`parameters.curves`).
         axes: coordinates by name, whose lengths have the product n; the last one is the fastest.
+        examples: of every point: "all", a number, or "auto"; as in `sample_grid`. The points should lie along a curve.
+        tol: "auto" takes as many as an error of twice that takes, relative to the range of the loss at the points.
 
     Returns:
-        one variable per quantity, dims `(split, *axes)`, or `axes` for a single loss. The attributes are those of the
-        (first) loss and, where there are any, the number of losses that are `not_finite`.
+        one variable per quantity, dims `(split, *axes)`, or `axes` for a single loss, and what `sample_grid` gives of a
+        sample. The attributes are those of the (first) loss and, where there are any, the number of losses that are
+        `not_finite`.
+    """
+    rows = np.arange(len(points))[:, None]
+    surveys = surveys_of(
+        losses, lambda rows: Chosen(points, rows[:, 0]), layout_along(rows), examples=examples, tol=tol
+    )
+    return values_at(losses, rows, lambda _: points, axes, surveys)
+
+
+def values_at(
+    losses: Losses, nodes: np.ndarray, at: At, axes: Mapping[str, np.ndarray], surveys: Mapping[str, Survey]
+) -> xr.Dataset:
+    """Loss and metrics at `nodes`, laid out over the named `axes`, as `sample` gives them.
+
+    Args:
+        losses: one `Loss`, or a mapping of them by split.
+        nodes: `(n, d)`.
+        at: nodes -> points.
+        axes: coordinates by name, whose lengths have the product n; the last one is the fastest.
+        surveys: of those losses that are sampled, by split.
     """
     shape = tuple(len(values) for values in axes.values())
     coords = {name: (name, np.asarray(values), UNITS.get(name, {})) for name, values in axes.items()}
     parts = {}
     for split, loss in by_split(losses).items():
-        variables = {
-            name: (tuple(axes), values.numpy().reshape(shape), UNITS.get(name, {}))
-            for name, values in loss.evaluate(points).items()
-        }
-        parts[split] = xr.Dataset(variables, coords, {"evaluations": len(points), **loss.attrs})
+        one = surveys.get(split)
+        values = _at_nodes(loss, one, nodes, at)
+        off = np.zeros_like(values) if one is None else one.bands_at(nodes)
+        variables: dict[str, Any] = {}
+        for column, name in enumerate(loss.names):
+            variables[name] = (tuple(axes), values[:, column].reshape(shape), UNITS.get(name, {}))
+            if surveys:
+                meaning = {"long_name": f"part of the error of the {name} that is of the sample of examples"}
+                error = off[:, column].reshape(shape).astype(np.float32)
+                variables[f"{name}_sampling_error"] = (tuple(axes), error, UNITS.get(name, {}) | meaning)
+        variables |= examples_of(loss, one) if surveys else {}
+        parts[split] = xr.Dataset(variables, coords, {"evaluations": len(nodes), **loss.attrs})
     result = join_splits(parts)
     lost = int((~np.isfinite(result.loss.values)).sum())
     return result.assign_attrs(not_finite=lost) if lost else result
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some of a stack of points, made when they are asked for.
+
+    Args:
+        points: all of them.
+        rows: which, `(m,)` of int.
+    """
+
+    points: Points
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: slice) -> Tensor:
+        return torch.cat([self.points[row : row + 1] for row in self.rows[index].tolist()])
+
+
+def surveys_of(losses: Losses, at: At, layout: Layout, *, examples: Examples, tol: float) -> dict[str, Survey]:
+    """The surveys of those losses that are sampled, by split.
+
+    Args:
+        losses: one `Loss`, or a mapping of them by split.
+        at: nodes -> points.
+        layout: which nodes are asked first.
+        examples, tol: as in `survey.survey`.
+    """
+    found = {split: survey(loss, at, layout, examples=examples, tol=tol) for split, loss in by_split(losses).items()}
+    return {split: one for split, one in found.items() if one is not None}
+
+
+def layout_along(places: np.ndarray, nodes: int | None = None) -> Layout:
+    """The layout of points along a curve: pilots at its ends and between, the last one first.
+
+    Args:
+        places: of the points, `(n, d)`, in order.
+        nodes: how many will be measured; None: these.
+    """
+    pilots = np.unique(np.linspace(0, len(places) - 1, min(PILOTS_ALONG[1], len(places))).round().astype(int))
+    checks = np.unique((pilots[1:] + pilots[:-1]) // 2)
+    return Layout(places[np.roll(pilots, 1)], places[checks], nodes=len(places) if nodes is None else nodes)
 
 
 def sample_grid(
@@ -94,6 +183,7 @@ def sample_grid(
     *,
     tol: float = SURFACE_TOL,
     exact: bool = False,
+    examples: Examples = "auto",
     rough: Callable[[], dict[str, Loss] | None] | None = None,
 ) -> xr.Dataset:
     """Loss and metrics on the grid of one or two named axes, measured at as few nodes as the loss takes.
@@ -102,8 +192,10 @@ def sample_grid(
     a factor of 5, its logarithm to within twice that (`adaptive_grid.fill`). A grid that cannot be interpolated is
     measured at every node.
 
-    Where evaluations are expensive most nodes are those of a cheaper function (`fidelity.rough_losses`), of
-    `rough_examples` examples (0: of all) at `rough_evaluations` nodes; `evaluations` counts those of the loss itself.
+    Of many examples a sample is drawn, the same one at every node (`survey`): what a surface costs then depends on the
+    error alone. Where all are taken and evaluations are expensive, most nodes are those of a cheaper function
+    (`fidelity.rough_losses`), of `rough_examples` examples (0: of all) at `rough_evaluations` nodes; `evaluations`
+    counts those of the loss itself.
 
     Args:
         losses: one `Loss`, or a mapping of them by split.
@@ -111,13 +203,17 @@ def sample_grid(
         axes: one or two axes by name, increasing.
         tol: the largest error to aim at, relative to the range of the loss.
         exact: measure every node.
+        examples: of every node: "all", a number, or "auto", as many as an error of 2 `tol` of the range takes, where
+            that is less work than all.
         rough: the cheaper functions, asked for where the grid has room for them; by itself those with the hardest
             examples at coordinate 0.
 
     Returns:
         as `sample`, and `measured`, which nodes were, over the axes; `<quantity>_error`, the largest deviation to
-        expect at every node, 0 where it was measured, in single precision. On a logarithmic axis that is
-        log10(1 + error / value), up and down. The attribute `filled` says in words how the grid came about.
+        expect at every node, in single precision: that of the splines, 0 where the node was measured, and that of the
+        sample of examples, which is in `<quantity>_sampling_error` too and holds at all nodes at once in 95 of 100
+        draws. On a logarithmic axis an error is log10(1 + error / value), up and down. `sampled_examples` and
+        `pilot_examples` say of how many, by split. The attribute `filled` says in words how the grid came about.
     """
     shape = tuple(len(values) for values in axes.values())
     values = [np.asarray(axis, dtype=float) for axis in axes.values()]
@@ -130,40 +226,116 @@ def sample_grid(
     def at_zero() -> Tensor:
         return place(torch.zeros(1, len(shape), dtype=torch.float64))[:1][0]
 
+    grid = Grid.of(values)
+    large = math.prod(shape) >= BASELINE_PAYS_FROM[len(shape)]
+    layout = layout_of(grid, exact=exact)
+    sampled = surveys_of(named, at, layout, examples=examples, tol=tol)
+
+    def evaluate(nodes: np.ndarray) -> np.ndarray:
+        return np.concatenate([_at_nodes(loss, sampled.get(split), nodes, at) for split, loss in named.items()], -1)
+
     cheap = None
     if exact:
-        every = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, len(shape))
-        surfaces = FilledGrid.whole(_values(named, at(every)).T.reshape(-1, *shape), "every node was asked for")
+        surfaces = FilledGrid.whole(evaluate(grid.nodes).T.reshape(-1, *shape), "every node was asked for")
     else:
-        smooth = [name in SMOOTH for loss in named.values() for name in loss.names]
-        if math.prod(shape) >= BASELINE_PAYS_FROM[len(shape)]:
+        if large and not sampled:
             cheap = rough_losses(named, at_zero) if rough is None else rough()
-        surfaces = fill(
-            lambda nodes: _values(named, at(nodes)), values, smooth=smooth, tol=tol,
-            rough=None if cheap is None else lambda nodes: _coarse_values(cheap, at(nodes)),
-        )  # fmt: skip
+        rough_values = None if cheap is None else lambda nodes: _coarse_values(cheap, at(nodes))
+        smooth = [name in SMOOTH for loss in named.values() for name in loss.names]
+        surfaces = fill(evaluate, values, smooth=smooth, tol=tol, rough=rough_values)
     quantities = iter(zip(surfaces.values, surfaces.error, strict=True))
     coords = {name: (name, np.asarray(axis), UNITS.get(name, {})) for name, axis in axes.items()}
     parts = {}
     for split, loss in named.items():
-        variables = {}
-        for name, (surface, error) in zip(loss.names, quantities, strict=False):
-            variables[name] = (tuple(axes), surface, UNITS.get(name, {}))
+        own = [next(quantities) for _ in loss.names]
+        of_sample = _sampling_errors(sampled.get(split), np.stack([surface for surface, _ in own]))
+        variables: dict[str, Any] = {}
+        for name, (surface, error), more in zip(loss.names, own, of_sample, strict=True):
+            units = UNITS.get(name, {})
+            variables[name] = (tuple(axes), surface, units)
             meaning = {"long_name": f"largest error of the {name} to expect at the node"}
-            variables[f"{name}_error"] = (tuple(axes), error.astype(np.float32), UNITS.get(name, {}) | meaning)
+            variables[f"{name}_error"] = (tuple(axes), (error + more).astype(np.float32), units | meaning)
+            if sampled:
+                meaning = {"long_name": f"part of the error of the {name} that is of the sample of examples"}
+                variables[f"{name}_sampling_error"] = (tuple(axes), more.astype(np.float32), units | meaning)
+        if sampled:
+            variables |= examples_of(loss, sampled.get(split))
         parts[split] = xr.Dataset(variables, coords)
     count = int(surfaces.measured.sum())
     result = join_splits(parts).assign(measured=(tuple(axes), surfaces.measured, UNITS["measured"]))
     filled = surfaces.reason or f"splines through {count} nodes"
     attrs = {"evaluations": count, **first.attrs}
+    if sampled:
+        of = [f"{one.examples:,} of {one.loss.examples:,} examples" for one in sampled.values()]
+        filled += f", each of {' and '.join(of)}"
     if cheap is not None:
-        sampled = [loss.examples for name, loss in cheap.items() if loss is not named[name]]
-        attrs |= {"rough_evaluations": surfaces.rough_nodes, "rough_examples": max(sampled, default=0)}
+        counts = [loss.examples for name, loss in cheap.items() if loss is not named[name]]
+        attrs |= {"rough_evaluations": surfaces.rough_nodes, "rough_examples": max(counts, default=0)}
         if not surfaces.reason:
-            filled += f", and {surfaces.rough_nodes} " + ("on a sample of the examples" if sampled else "in bfloat16")
+            filled += f", and {surfaces.rough_nodes} " + ("on a sample of the examples" if counts else "in bfloat16")
     attrs["filled"] = filled
     lost = int((~np.isfinite(result.loss.values)).sum())
     return result.assign_attrs(attrs | ({"not_finite": lost} if lost else {}))
+
+
+def examples_of_plane(examples: Examples, *, exact: bool) -> Examples:
+    """What a plane takes: of one that is exact all, unless a number is asked for.
+
+    Args:
+        examples: as in `sample_grid`.
+        exact: whether every node is measured.
+    """
+    return "all" if exact and examples == "auto" else examples
+
+
+def layout_of(grid: Grid, *, exact: bool) -> Layout:
+    """Which nodes of a grid are known on many examples, which tell what these do not, and how many there will be.
+
+    Args:
+        grid: of one or two axes.
+        exact: whether every node is measured.
+    """
+    along = PILOTS_ALONG[len(grid.axes)]
+    pilots = grid.nodes[grid.coarse_rows(along)]
+    centre = np.array([np.abs(axis).argmin() for axis in grid.axes])
+    pilots = np.concatenate([centre[None], pilots[(pilots != centre).any(1)]])
+    checks = grid.nodes[_between(grid)]
+    return Layout(pilots, checks, nodes=len(grid) if exact else min(len(grid), TYPICAL_NODES))
+
+
+def _between(grid: Grid) -> np.ndarray:
+    """Rows of nodes a quarter of the way along each axis from its ends, and of those on the edges."""
+    quarters = [np.unique([len(axis) // 4, len(axis) - 1 - len(axis) // 4]) for axis in grid.axes]
+    inside = np.stack(np.meshgrid(*quarters, indexing="ij"), -1).reshape(-1, len(grid.axes))
+    if len(grid.axes) == 1:
+        return inside[:, 0]
+    last = np.array(grid.shape) - 1
+    sides = [np.where(np.arange(2) == axis, end, node) for node in inside for axis in (0, 1) for end in (0, last[axis])]
+    nodes = np.unique(np.concatenate([inside, sides]), axis=0)
+    return np.asarray(np.ravel_multi_index(tuple(nodes.T), grid.shape))
+
+
+def _at_nodes(loss: Loss, sample: Survey | None, nodes: np.ndarray, at: At) -> np.ndarray:
+    return _values({"": loss}, at(nodes)) if sample is None else sample.values(nodes)
+
+
+def _sampling_errors(sample: Survey | None, surfaces: np.ndarray) -> np.ndarray:
+    """Of all quantities of a loss, whose `surfaces` are `(v, *shape)`, at all nodes: likewise."""
+    if sample is None:
+        return np.zeros_like(surfaces)
+    positive = np.nan_to_num(surfaces.reshape(len(surfaces), -1), nan=-1.0).min(1) > 0
+    positive &= [name in SMOOTH for name in sample.loss.names]
+    return spread_to_all(*sample.bands(), surfaces, positive)
+
+
+def examples_of(loss: Loss, sample: Survey | None) -> dict[str, Any]:
+    """Variables of a result that say of how many examples a loss is, in the `sample` or, where that is None, all."""
+    counts = {
+        "sampled_examples": loss.examples if sample is None else sample.examples,
+        "pilot_examples": loss.examples if sample is None else sample.pilot_examples,
+        "all_examples": loss.examples,
+    }
+    return {name: ((), count, UNITS[name]) for name, count in counts.items()}
 
 
 def _values(losses: Mapping[str, Loss], points: Points) -> np.ndarray:

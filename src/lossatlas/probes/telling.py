@@ -59,7 +59,24 @@ def told_of_plane(result: xr.Dataset, where: str) -> Told:
             else f"no point of the grid has a lower {split} loss than the model"
         )
     numbers = ("Loss at (0, 0)", "Lowest", "at (α, β)", "Highest", "Largest error", "In the basin", "Not finite")
-    return Told(f"{where}, {said[0]}.", tables=(table(_caption_of_plane(result), ("Data", *numbers), lines),))
+    rows = table(_caption_of_plane(result), ("Data", *numbers), lines)
+    return Told(f"{where}, {said[0]}.", tables=(rows,), note=sample_text(result))
+
+
+def sample_text(result: xr.Dataset) -> str:
+    """From how many examples a surface or a curve is, and how far it may be off for that; "" where it is of all."""
+    if "sampled_examples" not in result:
+        return ""
+    said = []
+    for split, part in splits(result).items():
+        drawn, known, every = (int(part[name].max()) for name in ("sampled_examples", "pilot_examples", "all_examples"))
+        if drawn < every:
+            off = loss_text(float(part.loss_sampling_error.max()))
+            said.append(
+                f"The {split} loss is from {drawn:,} of {every:,} examples at every node and {known:,} at a few: it "
+                f"may be off by {off} for that (at all nodes at once in 95 of 100 draws)."
+            )
+    return " ".join(said)
 
 
 def _caption_of_plane(result: xr.Dataset) -> str:

@@ -47,6 +47,9 @@ UNITS: dict[str, dict[str, str]] = {
     "stationary": {"long_name": "whether the point is stationary", "units": "1"},
     "weight_decay": {"long_name": "weight decay λ", "units": "criterion / parameter²"},
     "measured": {"long_name": "whether the node was measured", "units": "1"},
+    "sampled_examples": {"long_name": "examples at every node", "units": "1"},
+    "pilot_examples": {"long_name": "examples at the pilot nodes", "units": "1"},
+    "all_examples": {"long_name": "examples of the data", "units": "1"},
     "penalty": {"long_name": "penalty λ‖θ‖²/2", "units": "criterion"},
     "objective": {"long_name": "loss + penalty", "units": "criterion"},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,13 +15,15 @@ from lossatlas.numbers import listed, loss_text
 from lossatlas.parameters.curves import Segment
 from lossatlas.probes.other_models import refuse_borrowed_buffers
 from lossatlas.probes.probe import Column, Cost, Probe, Settings, Told, at_least
-from lossatlas.probes.sampling import Losses, sample
-from lossatlas.probes.telling import table
+from lossatlas.probes.sampling import SURFACE_TOL, Losses, layout_along, surveys_of, values_at
+from lossatlas.probes.survey import Examples, Survey
+from lossatlas.probes.telling import sample_text, table
 from lossatlas.splits import splits
 
 VARIABLES = {
     "barrier": {"long_name": "maximum on the path minus the larger end loss", "units": "criterion"},
     "barrier_resolution": {"long_name": "what the last refinement added to the barrier", "units": "criterion"},
+    "barrier_error": {"long_name": "error of the barrier by the sample of examples", "units": "criterion"},
     "excess": {"long_name": "maximum above the line between the end losses", "units": "criterion"},
 }
 
@@ -33,13 +36,21 @@ class LinearConnectivitySettings(Settings):
     """Even points on the path, both ends included."""
     refinements: Annotated[int, at_least(0)] = 2
     """How often it is measured anew around its peaks."""
+    examples: Examples = "auto"
+    """Of every point: auto (as many as the error takes), all, or a number."""
 
 
 REFINED = 4  # new points in each of the two intervals beside a peak
 
 
 def linear_connectivity(
-    losses: Losses, start: Tensor, end: Tensor, *, steps: int = 25, refinements: int = 2
+    losses: Losses,
+    start: Tensor,
+    end: Tensor,
+    *,
+    steps: int = 25,
+    refinements: int = 2,
+    examples: Examples = "auto",
 ) -> xr.Dataset:
     """Loss and metrics on the straight path between two solutions, and the height of its barrier.
 
@@ -53,10 +64,12 @@ def linear_connectivity(
         end: `(P,)`, the solution at α = 1.
         steps: even values of α in [0, 1], at least three (25: Ainsworth et al. 2023).
         refinements: how often the path is measured anew around every peak, so that alpha is uneven.
+        examples: of every point, as in `sampling.sample_grid`: "auto", "all", or a number.
 
     Returns:
         loss and metrics `(alpha,)`; barrier, excess, and barrier_resolution, which is what the last refinement added to
-        the barrier, NaN without one. All in units of the criterion.
+        the barrier, NaN without one. All in units of the criterion. Where examples are sampled also their error, and
+        barrier_error: how far the differences from the end are off, at all points at once in 95 of 100 draws.
 
     Raises:
         ValueError: fewer than three steps, ends that do not come from one architecture, or a module with statistics
@@ -65,17 +78,28 @@ def linear_connectivity(
     if steps < 3:
         raise ValueError(f"steps is {steps}: wanted at least 3, for the ends and one point between")
     alpha = np.linspace(0, 1, steps)
-    line = Segment(start, end, torch.from_numpy(alpha))
     refuse_borrowed_buffers(losses, {"start": start, "end": end})
-    result = sample(losses, line, {"alpha": alpha})
+
+    def at(places: np.ndarray) -> Segment:
+        return Segment(start, end, torch.from_numpy(places[:, 0]))
+
+    layout = layout_along(alpha[:, None], nodes=points(steps, refinements))
+    surveys = surveys_of(losses, at, layout, examples=examples, tol=SURFACE_TOL)
+    result = values_at(losses, alpha[:, None], at, {"alpha": alpha}, surveys)
     before = xr.full_like(_barrier(result), float("nan"))
     for _ in range(refinements):
         before = _barrier(result)
         new = np.setdiff1d(_around_peaks(result), result.alpha.values)
         if len(new):
-            result = xr.concat([result, _measure(losses, start, end, new)], "alpha", combine_attrs="override").sortby(
-                "alpha"
-            )
+            more = values_at(losses, new[:, None], at, {"alpha": new}, surveys)
+            result = xr.concat(
+                [result, more], "alpha", data_vars="minimal", coords="minimal", compat="override",
+                combine_attrs="override",
+            ).sortby("alpha")  # fmt: skip
+    if surveys:  # the band of all points together
+        every = result.alpha.values
+        result = values_at(losses, every[:, None], at, {"alpha": every}, surveys)
+        result = result.assign(barrier_error=_barrier_error(result, surveys))
     return result.assign(
         barrier=_barrier(result).assign_attrs(VARIABLES["barrier"]),
         excess=_above_line(result).max("alpha", skipna=False).assign_attrs(VARIABLES["excess"]),
@@ -83,8 +107,23 @@ def linear_connectivity(
     ).assign_attrs(probe="linear_connectivity", evaluations=result.sizes["alpha"])
 
 
-def _measure(losses: Losses, start: Tensor, end: Tensor, alpha: np.ndarray) -> xr.Dataset:
-    return sample(losses, Segment(start, end, torch.from_numpy(alpha)), {"alpha": alpha})
+def points(steps: int, refinements: int) -> int:
+    """Points of a path, about."""
+    return steps + 4 * REFINED * refinements
+
+
+def _barrier_error(result: xr.Dataset, surveys: Mapping[str, Survey]) -> xr.DataArray:
+    """The largest error of a difference between a point of the path and its higher end, by split."""
+    alpha, errors = result.alpha.values, []
+    for split, part in splits(result).items():
+        one = surveys.get(split)
+        higher = alpha[0 if part.loss.values[0] >= part.loss.values[-1] else -1]
+        ends = np.full((len(alpha), 1), higher)
+        errors.append(0.0 if one is None else float(one.difference_errors(alpha[:, None], ends).max()))
+    dims = ("split",) if "split" in result.dims else ()
+    return xr.DataArray(
+        np.array(errors).reshape([len(errors)] if dims else []), dims=dims, attrs=VARIABLES["barrier_error"]
+    )
 
 
 def _barrier(result: xr.Dataset) -> xr.DataArray:
@@ -114,10 +153,20 @@ def _tell(result: xr.Dataset, other: str) -> Told:
         (split, *(loss_text(float(part[what])) for what in ("barrier", "barrier_resolution", "excess")))
         for split, part in splits(result).items()
     ]
-    barriers = listed([f"{line[1]} ({line[0]})" for line in lines])
+    errors = {split: float(part.barrier_error) for split, part in splits(result).items() if "barrier_error" in part}
+    barriers = listed(
+        [
+            f"{line[1]} ({line[0]}" + (f", ± {loss_text(errors[line[0]])}" if errors.get(line[0]) else "") + ")"
+            for line in lines
+        ]
+    )
     caption = f"Path to {other}. Resolution: what the last refinement added."
     headings = ("Data", "Barrier", "Resolution", "Above the line between the ends")
-    return Told(f"The straight path to {other} has a barrier of {barriers}.", tables=(table(caption, headings, lines),))
+    return Told(
+        f"The straight path to {other} has a barrier of {barriers}.",
+        tables=(table(caption, headings, lines),),
+        note=sample_text(result),
+    )
 
 
 PROBE = Probe(
@@ -134,7 +183,7 @@ PROBE = Probe(
         "straight one once their neurons are put in the same order (Entezari et al. 2022; Ainsworth et al. 2023)."
     ),
     variables=VARIABLES,
-    cost=lambda subject, settings: Cost(evaluations=settings.steps + 4 * REFINED * settings.refinements),
+    cost=lambda subject, settings: Cost(evaluations=points(settings.steps, settings.refinements)),
     tell=_tell,
     columns={
         "barrier": Column("Barrier", lambda path: float(path.barrier)),

@@ -20,8 +20,10 @@ from lossatlas.parameters.curves import Affine, centered
 from lossatlas.probes.derivatives import checked, doubted
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import ODD, PRODUCTS_PER_PAIR, Cost, Probe, Settings, Subject, Told, nodes
-from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, join_splits, sample_grid
+from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, examples_of_plane, join_splits, sample_grid
 from lossatlas.probes.stationarity import PRODUCTS, on_a_slope, standing
+from lossatlas.probes.survey import Examples
+from lossatlas.probes.telling import sample_text
 from lossatlas.random_streams import check_generator
 from lossatlas.results.variables import UNITS
 from lossatlas.splits import splits
@@ -41,6 +43,8 @@ class EigenvectorPlaneSettings(Settings):
     """Grid points along each axis, odd."""
     exact: bool = False
     """Measure every node; else as few as the loss takes, with an error that is stated."""
+    examples: Examples = "auto"
+    """Of every node: auto (as many as the error takes), all, or a number."""
     check: bool = True
     """Whether derivatives are checked against differences beside the point."""
 
@@ -64,6 +68,7 @@ def eigenvector_plane(
     dtype: torch.dtype | None = None,
     surface_tol: float = SURFACE_TOL,
     exact: bool = False,
+    examples: Examples = "auto",
     check: bool = True,
 ) -> xr.Dataset:
     """L(θ + αv₁ + βv₂) along two eigenvectors of the Hessian, and beside it what the Hessian predicts.
@@ -93,6 +98,8 @@ def eigenvector_plane(
         dtype: of the products; the loss's own if left out.
         surface_tol: the largest error to aim at, relative to the range of the loss; see `sampling.sample_grid`.
         exact: measure every node.
+        examples: of every node: "auto", as many as an error of 2 `surface_tol` takes, "all", or a number; see
+            `sampling.sample_grid`.
         check: whether gradient and Hessian are checked against differences beside θ (`derivative_check`).
 
     Returns:
@@ -141,6 +148,7 @@ def eigenvector_plane(
     result = sample_grid(
         losses, partial(Affine, theta, basis), {"alpha": axis.numpy(), "beta": axis.numpy()},
         tol=surface_tol, exact=exact,
+        examples=examples_of_plane(examples, exact=exact),
     )  # fmt: skip
     for name in ("alpha", "beta"):
         result[name].attrs["units"] = "parameter"
@@ -204,7 +212,7 @@ def _tell(result: xr.Dataset, _: str) -> Told:
         f"On the plane of two eigenvectors the quadratic model is off by {loss_text(float(gap.max()))} at most; it "
         f"predicts changes of up to {loss_text(rise)}."
     )
-    return doubted(on_a_slope(Told(words, (words,)), result), result)
+    return doubted(on_a_slope(Told(words, (words,), note=sample_text(result)), result), result)
 
 
 PROBE = Probe(

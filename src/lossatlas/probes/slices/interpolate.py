@@ -18,7 +18,8 @@ from lossatlas.parameters.curves import Segment
 from lossatlas.probes.other_models import refuse_borrowed_buffers, warn_of_borrowed_buffers
 from lossatlas.probes.probe import Column, Cost, Probe, Settings, Subject, Told, at_least
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample_grid
-from lossatlas.probes.telling import table
+from lossatlas.probes.survey import Examples
+from lossatlas.probes.telling import sample_text, table
 from lossatlas.splits import splits
 
 
@@ -38,6 +39,7 @@ def interpolate(
     steps: int = 51,
     surface_tol: float = SURFACE_TOL,
     exact: bool = True,
+    examples: Examples = "auto",
 ) -> xr.Dataset:
     """Loss and metrics on the straight line from `start` to `end`, both ends included.
 
@@ -53,6 +55,8 @@ def interpolate(
         steps: points of the line, at least two.
         surface_tol: the largest error to aim at, relative to the range of the loss; see `sampling.sample_grid`.
         exact: measure every point.
+        examples: of every node: "auto", as many as an error of 2 `surface_tol` takes, "all", or a number; see
+            `sampling.sample_grid`.
 
     Returns:
         loss and metrics `(alpha,)`, in units of the criterion.
@@ -71,7 +75,7 @@ def interpolate(
     line = Segment(start, end, alpha)
     refuse_borrowed_buffers(losses, {"start": start, "end": end})
     result = sample_grid(
-        losses, partial(_points, start, end), {"alpha": alpha.numpy()}, tol=surface_tol, exact=exact,
+        losses, partial(_points, start, end), {"alpha": alpha.numpy()}, tol=surface_tol, exact=exact, examples=examples,
         rough=lambda: rough_losses(by_split(losses), lambda: line[-1:][0]),  # what is hard for the start is everything
     )  # fmt: skip
     return result.assign_attrs(probe="interpolate")
@@ -104,6 +108,7 @@ def _tell(result: xr.Dataset, _: str) -> Told:
     return Told(
         f"The {first} loss on the straight line from the initial to the final weights {words}.",
         tables=(table("Loss on the line.", ("Data", "Start", "End", "Maximum", "Largest rise"), lines),),
+        note=sample_text(result),
     )
 
 

@@ -16,8 +16,9 @@ from lossatlas.parameters.curves import Affine
 from lossatlas.parameters.subspaces import plane_through, project
 from lossatlas.probes.other_models import refuse_borrowed_buffers, warn_of_borrowed_buffers
 from lossatlas.probes.probe import NOT_NEGATIVE, Cost, Probe, Settings, Subject, Told, at_least, nodes
-from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample, sample_grid
-from lossatlas.probes.telling import table
+from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, examples_of_plane, sample, sample_grid
+from lossatlas.probes.survey import Examples
+from lossatlas.probes.telling import sample_text, table
 from lossatlas.results.variables import UNITS
 from lossatlas.splits import splits
 
@@ -40,6 +41,8 @@ class ModelPlaneSettings(Settings):
     """What the grid shows around the solutions, as a share of their extent."""
     exact: bool = False
     """Measure every node; else as few as the loss takes, with an error that is stated."""
+    examples: Examples = "auto"
+    """Of every node: auto (as many as the error takes), all, or a number."""
 
 
 def model_plane(
@@ -52,6 +55,7 @@ def model_plane(
     margin: float = 0.3,
     surface_tol: float = SURFACE_TOL,
     exact: bool = False,
+    examples: Examples = "auto",
 ) -> xr.Dataset:
     """Loss over the plane through three models, or over the plane of best fit to more of them.
 
@@ -75,6 +79,8 @@ def model_plane(
         margin: what lies around models and trajectories, relative to their larger extent.
         surface_tol: the largest error to aim at, relative to the range of the loss; see `sampling.sample_grid`.
         exact: measure every node.
+        examples: of every node: "auto", as many as an error of 2 `surface_tol` takes, "all", or a number; see
+            `sampling.sample_grid`.
 
     Returns:
         loss and metrics `(alpha, beta)`. Along dim `model`, whose coordinate holds the names: model_alpha and
@@ -106,6 +112,7 @@ def model_plane(
     refuse_borrowed_buffers(losses, dict(zip(labels, models, strict=True)))
     warn_of_borrowed_buffers(losses, {f"the path {name}": stack[0] for name, stack in paths.items()})
     origin, axes, explained = plane_through(models)
+    examples = examples_of_plane(examples, exact=exact)
 
     def on_plane(coordinates: Tensor) -> Affine:
         return Affine(origin.to(models), axes.to(models), coordinates)
@@ -113,7 +120,7 @@ def model_plane(
     def placed(stack: Tensor, prefix: str, dim: str) -> xr.Dataset:
         coordinates, off_plane = project(stack, origin, axes)  # (n, 2), (n,)
         own, projected = (
-            sample(losses, points, {dim: np.arange(len(stack))}).loss.drop_vars(dim)
+            sample(losses, points, {dim: np.arange(len(stack))}, examples=examples).loss.drop_vars(dim)
             for points in (stack, on_plane(coordinates))
         )
         values = {
@@ -139,7 +146,7 @@ def model_plane(
     alpha, beta = (np.concatenate([points[f"{kind}_{axis}"] for kind in kinds]) for axis in ("alpha", "beta"))
     alpha, beta = _square(alpha, beta, steps=steps, margin=margin)
     nodes = {"alpha": alpha.numpy(), "beta": beta.numpy()}
-    result = sample_grid(losses, on_plane, nodes, tol=surface_tol, exact=exact)
+    result = sample_grid(losses, on_plane, nodes, tol=surface_tol, exact=exact, examples=examples)
     for axis in ("alpha", "beta"):
         result[axis].attrs["units"] = "parameter"
     measured = len(models) + sum(map(len, paths.values()))
@@ -181,7 +188,9 @@ def _tell(result: xr.Dataset, _: str) -> Told:
         )
     ]
     headings = ("Model", "α", "β", f"Its {split} loss", "Loss of its projection", "Off the plane")
-    return Told(tables=(table("Where the solutions lie; off the plane: relative.", headings, lines),))
+    return Told(
+        tables=(table("Where the solutions lie; off the plane: relative.", headings, lines),), note=sample_text(result)
+    )
 
 
 PROBE = Probe(

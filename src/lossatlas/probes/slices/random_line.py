@@ -19,7 +19,8 @@ from lossatlas.parameters.directions import Biases, Normalization, random_direct
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import ODD, POSITIVE, Column, Cost, Probe, Settings, Told, at_least
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample_grid
-from lossatlas.probes.telling import table
+from lossatlas.probes.survey import Examples
+from lossatlas.probes.telling import sample_text, table
 from lossatlas.splits import splits
 
 BASIN_RISE = 0.1  # nats above the centre: where the basin of a line ends
@@ -51,6 +52,7 @@ def random_line(
     biases: Biases = "zero",
     surface_tol: float = SURFACE_TOL,
     exact: bool = True,
+    examples: Examples = "auto",
 ) -> xr.Dataset:
     """L(θ + αd) for α in [−radius, radius] along random directions d (Li et al. 2018, section 3).
 
@@ -71,6 +73,8 @@ def random_line(
         biases: what becomes of tensors with one dimension: "zero" or "layer".
         surface_tol: the largest error to aim at, relative to the range of the loss; see `sampling.sample_grid`.
         exact: measure every point.
+        examples: of every node: "auto", as many as an error of 2 `surface_tol` takes, "all", or a number; see
+            `sampling.sample_grid`.
 
     Returns:
         loss and metrics `(alpha,)`, and with more than one draw `(alpha, draw)`. The first draw is the line that the
@@ -90,7 +94,7 @@ def random_line(
     for _ in range(draws):
         direction = random_directions(layout, theta, 1, generator=generator, normalize=normalize, biases=biases)
         on_line = partial(Affine, theta, direction)
-        lines.append(sample_grid(losses, on_line, axes, tol=surface_tol, exact=exact, rough=rough))
+        lines.append(sample_grid(losses, on_line, axes, tol=surface_tol, exact=exact, examples=examples, rough=rough))
     result = lines[0] if draws == 1 else _by_draw(lines)
     return result.assign_attrs(probe="random_line", normalize=normalize, biases=biases)
 
@@ -123,6 +127,7 @@ def _tell(result: xr.Dataset, _: str) -> Told:
     return Told(
         f"Along {drawn} {said[0]} at α = ±{radius:g}.",
         tables=(table("Rise of the loss at the ends of the lines, mean of both ends.", headings, lines),),
+        note=sample_text(result),
     )
 
 

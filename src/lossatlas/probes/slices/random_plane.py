@@ -15,7 +15,8 @@ from lossatlas.parameters.directions import Biases, Normalization, random_direct
 from lossatlas.parameters.subspaces import cosine, orthogonalize_by_tensor
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import ODD, POSITIVE, Cost, Probe, Settings, nodes
-from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample_grid
+from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, examples_of_plane, sample_grid
+from lossatlas.probes.survey import Examples
 from lossatlas.probes.telling import told_of_plane
 
 
@@ -31,6 +32,8 @@ class RandomPlaneSettings(Settings):
     """What of a direction has the norm of the weights: filter, layer or none."""
     exact: bool = False
     """Measure every node; else as few as the loss takes, with an error that is stated."""
+    examples: Examples = "auto"
+    """Of every node: auto (as many as the error takes), all, or a number."""
 
 
 def random_plane(
@@ -44,6 +47,7 @@ def random_plane(
     biases: Biases = "zero",
     surface_tol: float = SURFACE_TOL,
     exact: bool = False,
+    examples: Examples = "auto",
 ) -> xr.Dataset:
     """L(θ + αd₁ + βd₂) on a square grid along two random directions (Li et al. 2018, section 4).
 
@@ -62,6 +66,8 @@ def random_plane(
         biases: what becomes of tensors with one dimension: "zero" or "layer".
         surface_tol: the largest error to aim at, relative to the range of the loss; see `sampling.sample_grid`.
         exact: measure every node.
+        examples: of every node: "auto", as many as an error of 2 `surface_tol` takes, "all", or a number; see
+            `sampling.sample_grid`.
 
     Returns:
         loss and metrics `(alpha, beta)`. The cosine of d₁ and d₂ before and after they were made orthogonal is in the
@@ -76,7 +82,14 @@ def random_plane(
     directions = orthogonalize_by_tensor(layout, drawn)
     axis = centered(radius, steps)
     nodes = {"alpha": axis.numpy(), "beta": axis.numpy()}
-    result = sample_grid(losses, partial(Affine, theta, directions), nodes, tol=surface_tol, exact=exact)
+    result = sample_grid(
+        losses,
+        partial(Affine, theta, directions),
+        nodes,
+        tol=surface_tol,
+        exact=exact,
+        examples=examples_of_plane(examples, exact=exact),
+    )
     return result.assign_attrs(
         probe="random_plane", normalize=normalize, biases=biases, cosine_drawn=cosine(*drawn),
         cosine=cosine(*directions),

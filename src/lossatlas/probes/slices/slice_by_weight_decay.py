@@ -16,7 +16,8 @@ from lossatlas.parameters.curves import Affine, centered, grid
 from lossatlas.parameters.directions import Biases, Normalization, random_directions
 from lossatlas.parameters.subspaces import cosine, orthogonalize_by_tensor
 from lossatlas.probes.probe import ODD, POSITIVE, Cost, Probe, Settings, Subject, Told, nodes
-from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample_grid
+from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, examples_of_plane, sample_grid
+from lossatlas.probes.survey import Examples
 from lossatlas.probes.telling import table
 from lossatlas.probes.weight_decays import check_family, join_family, squared_norms
 from lossatlas.splits import splits
@@ -38,6 +39,8 @@ class SliceByWeightDecaySettings(Settings):
     """What of a direction has the norm of the weights: filter, layer or none."""
     exact: bool = False
     """Measure every node; else as few as the loss takes, with an error that is stated."""
+    examples: Examples = "auto"
+    """Of every node: auto (as many as the error takes), all, or a number."""
 
 
 def slice_by_weight_decay(
@@ -52,6 +55,7 @@ def slice_by_weight_decay(
     biases: Biases = "zero",
     surface_tol: float = SURFACE_TOL,
     exact: bool = False,
+    examples: Examples = "auto",
 ) -> xr.Dataset:
     """L(θ + αd₁ + βd₂) around the final weights of a network per weight decay, with the same d₁ and d₂ for all.
 
@@ -73,6 +77,8 @@ def slice_by_weight_decay(
         biases: what becomes of tensors with one dimension: "zero" or "layer".
         surface_tol: the largest error to aim at, relative to the range of the loss; see `sampling.sample_grid`.
         exact: measure every node.
+        examples: of every node: "auto", as many as an error of 2 `surface_tol` takes, "all", or a number; see
+            `sampling.sample_grid`.
 
     Returns:
         loss and metrics `(weight_decay, alpha, beta)`; without a split, penalty `(weight_decay, alpha, beta)` and
@@ -90,7 +96,14 @@ def slice_by_weight_decay(
     axes = {"alpha": axis.numpy(), "beta": axis.numpy()}
     parts = []
     for theta in thetas:
-        surface = sample_grid(losses, partial(Affine, theta, directions), axes, tol=surface_tol, exact=exact)
+        surface = sample_grid(
+            losses,
+            partial(Affine, theta, directions),
+            axes,
+            tol=surface_tol,
+            exact=exact,
+            examples=examples_of_plane(examples, exact=exact),
+        )
         norms = squared_norms(torch.cat([theta[None], directions]), grid(axis, axis))
         parts.append(surface.assign(penalty=(tuple(axes), norms.reshape(steps, steps))))
     result = join_family(parts, weight_decays)

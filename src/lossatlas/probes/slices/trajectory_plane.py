@@ -16,7 +16,8 @@ from lossatlas.parameters.curves import Affine
 from lossatlas.parameters.subspaces import principal_directions, project
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import NOT_NEGATIVE, Column, Cost, Probe, Settings, Subject, Told, at_least, nodes
-from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample, sample_grid
+from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, examples_of_plane, sample, sample_grid
+from lossatlas.probes.survey import Examples
 from lossatlas.probes.telling import basin_error, told_of_plane
 from lossatlas.results.variables import UNITS
 
@@ -31,6 +32,8 @@ class TrajectoryPlaneSettings(Settings):
     """What the grid shows beside the path, as a share of its extent."""
     exact: bool = False
     """Measure every node; else as few as the loss takes, with an error that is stated."""
+    examples: Examples = "auto"
+    """Of every node: auto (as many as the error takes), all, or a number."""
 
 
 def trajectory_plane(
@@ -41,6 +44,7 @@ def trajectory_plane(
     margin: float = 0.3,
     surface_tol: float = SURFACE_TOL,
     exact: bool = False,
+    examples: Examples = "auto",
 ) -> xr.Dataset:
     """Loss over the plane of the two leading principal directions of a trajectory, through its last point.
 
@@ -55,6 +59,8 @@ def trajectory_plane(
         margin: what lies around the path, relative to its extent along each axis.
         surface_tol: the largest error to aim at, relative to the range of the loss; see `sampling.sample_grid`.
         exact: measure every node.
+        examples: of every node: "auto", as many as an error of 2 `surface_tol` takes, "all", or a number; see
+            `sampling.sample_grid`.
 
     Returns:
         loss and metrics `(alpha, beta)`; along dim `checkpoint` the path's coordinates, how far each checkpoint
@@ -69,18 +75,18 @@ def trajectory_plane(
     if checkpoints.ndim != 2 or len(checkpoints) < 3:
         raise ValueError(f"checkpoints have shape {tuple(checkpoints.shape)}: wanted (t, P) with t of at least 3")
     warn_of_borrowed_buffers(losses, {"the first checkpoint": checkpoints[0]})
-    last = checkpoints[-1]
+    last, examples = checkpoints[-1], examples_of_plane(examples, exact=exact)
     axes, explained = principal_directions(checkpoints, last)
     path, off_plane = project(checkpoints, last, axes)  # (t, 2), (t,)
     alpha, beta = (_axis(values, steps, margin) for values in path.T)
     basis = axes.to(last)
     result = sample_grid(
         losses, partial(Affine, last, basis), {"alpha": alpha.numpy(), "beta": beta.numpy()},
-        tol=surface_tol, exact=exact,
+        tol=surface_tol, exact=exact, examples=examples,
     )  # fmt: skip
     numbers = torch.arange(len(checkpoints)).numpy()
-    own = sample(losses, checkpoints, {"checkpoint": numbers}).loss
-    projected = sample(losses, Affine(last, basis, path), {"checkpoint": numbers}).loss
+    own = sample(losses, checkpoints, {"checkpoint": numbers}, examples=examples).loss
+    projected = sample(losses, Affine(last, basis, path), {"checkpoint": numbers}, examples=examples).loss
     for axis in ("alpha", "beta"):
         result[axis].attrs["units"] = "parameter"
     return result.assign(
@@ -121,7 +127,8 @@ def _tell(result: xr.Dataset, _: str) -> Told:
         f"farthest from it lies off it by {percent_text(farthest)} of its distance from the end, and losses of "
         f"checkpoints and of their projections differ by up to {loss_text(gap)}."
     )
-    return Told(words, (words,), told_of_plane(result, "Over the plane of the training path").tables)
+    plane = told_of_plane(result, "Over the plane of the training path")
+    return Told(words, (words,), plane.tables, note=plane.note)
 
 
 def _relative_error(plane: xr.Dataset) -> float:
