@@ -41,6 +41,10 @@ MICROBATCH_BYTES = 2 * 2**20
 # Examples that a batch is cut to at least. With fewer calling the operations costs more than the cache saves.
 MICROBATCH_ROWS = 512
 
+# Floating-point operations of a microbatch, with which it may have fewer examples than that: calling the operations
+# then costs nothing beside doing them. Set by hand, from a ResNet-18 on images of 32x32.
+MICROBATCH_OPERATIONS = 10**10
+
 # Floating-point operations of an evaluation, below which a sample of the examples saves no time: calling the operations
 # then costs more than doing them. It decides which surfaces are filled from a sample, within the error they state.
 SAMPLED_OPERATIONS = 10**8

@@ -121,13 +121,14 @@ def assemble(
         measure = measure.to(place, module=module)
         budget = chunk_budget(memory, place)
         moved = Batches(batches, place, budget=budget, rows=rows)
-        cost = first_pass(functional, module, moved.largest(), measure)
+        cost = first_pass(functional, module, moved.largest(), max(moved.rows), measure)
+        few = cost.affordable(max(moved.rows), EVIDENCE_ROWS)
         if count is None and forward is not None and len(batches) > 1 and not moved.plain:
             moved = moved.counted(_rows_of_targets(functional.targets(moved), moved.rows))
-        check_metrics(functional, moved.largest(), measure)
+        check_metrics(functional, moved.largest(), measure, few)
         counts = find_counts(
             functional, moved, measure, stated=stated, reduction=reduction, weigh_by=weigh_by,
-            counted=count is not None, couple_examples=statistics.couple_examples,
+            counted=count is not None, couple_examples=statistics.couple_examples, most=few,
         )  # fmt: skip
         if weigh_by is None and count is None and not statistics.couple_examples:
             counts[0] = settled_between(functional, moved, measure, counts[0])
@@ -140,7 +141,7 @@ def assemble(
             cost = cost.times(max(moved.rows) / whole)
         if terms:
             refuse_reads(lambda: terms(layout.theta_of(copied)), module, layout.names, "penalty=")
-        warn_of_dependence(functional, module, first_rows(moved.largest(), EVIDENCE_ROWS), measure)
+        warn_of_dependence(functional, module, first_rows(moved.largest(), few), measure)
         if not any(one.wants_target for one in counts):
             targets: list[Any] = [None] * len(batches)
         elif forward is None:

@@ -62,6 +62,7 @@ def find_counts(
     weigh_by: WeighBy | None,
     counted: bool,
     couple_examples: bool,
+    most: int = EVIDENCE_ROWS,
 ) -> list[Count]:
     """A count for the loss and one for every metric.
 
@@ -78,8 +79,9 @@ def find_counts(
         weigh_by: what the caller says that batches are weighted by.
         counted: whether the caller says how many examples a batch has.
         couple_examples: whether the module's output for an example depends on the others, as with batch statistics.
+        most: examples that are taken to pieces.
     """
-    evidence, target = gather(functional, data, measure, couple_examples=couple_examples)
+    evidence, target = gather(functional, data, measure, couple_examples=couple_examples, most=most)
     tolerance = torch.finfo(functional.coarsest).eps ** 0.6  # above rounding, below what another count makes
     criterion, counts = measure.criterion, []
     for column, (name, function) in enumerate(measure.functions.items()):
@@ -104,7 +106,7 @@ def find_counts(
 
 @torch.no_grad()
 def gather(
-    functional: FunctionalModule, data: Batches, measure: Measure, *, couple_examples: bool
+    functional: FunctionalModule, data: Batches, measure: Measure, *, couple_examples: bool, most: int = EVIDENCE_ROWS
 ) -> tuple[list[Evidence], Any]:
     """A batch taken to pieces in several ways, at the module's weights and, if need be, at others; and its target.
 
@@ -116,9 +118,9 @@ def gather(
         functional: the loss's own copy of the module.
         data: every batch.
         measure: the criterion and the metrics.
-        couple_examples: as in `find_counts`.
+        couple_examples, most: as in `find_counts`.
     """
-    most = EVIDENCE_PASSED if measure.criterion is own_loss else EVIDENCE_ROWS
+    most = min(most, EVIDENCE_PASSED) if measure.criterion is own_loss else most
     evidence: list[Evidence] = []
     target = None
     mixed = _mixed(functional, data, most)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossatlas.loss.batches import Batch, contents, describe, first_rows, fresh, tensors_of
+from lossatlas.loss.batches import Batch, contents, describe, first_rows, fresh, has_rows, rows_of, tensors_of
 from lossatlas.loss.captured import containers_unchanged, reads_of
 from lossatlas.loss.criteria import Measure, name_of
 from lossatlas.loss.differentiable_operations import ReplaceableOperations
@@ -39,6 +39,21 @@ from lossatlas.loss.watch import Watch, storage
 PROBED_ROWS = 4096
 
 
+# Floating-point operations of a trial pass, about a tenth of a second on two cores. With more the first look at a large
+# model takes longer; with less a part of a batch tells less about the whole.
+TRIAL_OPERATIONS = 5 * 10**9
+
+# Examples of a trial at least, however long they take. With fewer a function of the whole batch may not show.
+TRIAL_ROWS = 16
+
+# Examples from which it is learnt what an example costs, where a whole batch may take long.
+FIRST_ROWS = 2
+
+# Numbers in the inputs of a batch, and parameters times examples, from which it may take long. Set by hand: below, a
+# pass takes some seconds at most.
+LONG_INPUTS, LONG_PRODUCTS = 10**7, 2 * 10**9
+
+
 @dataclass(frozen=True)
 class PassCost:
     """What a pass of one batch at one point takes.
@@ -55,17 +70,26 @@ class PassCost:
         """That of a `share` of the examples."""
         return PassCost(math.ceil(self.bytes * share), math.ceil(self.operations * share))
 
+    def affordable(self, rows: int, most: int) -> int:
+        """Examples of a trial: `most`, or fewer, down to `TRIAL_ROWS`, where `rows` cost so much that it would take
+        long.
+        """
+        few = TRIAL_OPERATIONS * rows // max(self.operations, 1)
+        return min(most, max(few, TRIAL_ROWS))
+
 
 @torch.no_grad()
-def first_pass(functional: FunctionalModule, user: nn.Module, batch: Batch, measure: Measure) -> PassCost:
-    """What a pass costs; `functional` knows afterwards what a pass does besides giving an output.
+def first_pass(functional: FunctionalModule, user: nn.Module, batch: Batch, rows: int, measure: Measure) -> PassCost:
+    """What a pass of a batch costs; `functional` knows afterwards what a pass does besides giving an output.
 
-    A forward pass of the batch and one more, of a large batch two more of a part, with the module's own weights.
+    A forward pass of the batch and one more, of a large batch two more of a part, with the module's own weights. A
+    batch that may take long is not passed as a whole: a few of its examples tell what it would cost.
 
     Args:
         functional: the loss's own copy of the module.
         user: the module that was handed in.
         batch: the largest one.
+        rows: examples of it.
         measure: the criterion and the metrics.
 
     Raises:
@@ -80,24 +104,44 @@ def first_pass(functional: FunctionalModule, user: nn.Module, batch: Batch, meas
     ):
         warnings.filterwarnings("error", message="Using a target size")  # it would broadcast, to a wrong loss
         warnings.filterwarnings("error", message=PROBABILITIES)
+        watched = _affordable_part(functional, user, batch, rows, measure)
         try:
-            watch, first = _watched_pass(functional, user, batch, measure)
+            watch, first = _watched_pass(functional, user, watched, measure)
         except _Refused as error:
             raise ValueError(str(error)) from None
         except Exception as error:
             raise ValueError(
-                f"a batch, {describe(batch)}, does not go through {type(functional.module).__name__} and "
+                f"a batch, {describe(watched)}, does not go through {type(functional.module).__name__} and "
                 f"{name_of(measure.criterion)}: {error}"
             ) from error
-        part = first_rows(batch, PROBED_ROWS)
-        if part is not batch:
+        part = first_rows(watched, PROBED_ROWS)
+        if part is not watched:
             try:
                 first = measure(*functional.call(part))
             except Exception:  # a module or criterion that takes its batches as they are
-                part = batch
+                part = watched
         _refuse_noise(functional, part, measure, first)
         _take_off_observers(functional, part, measure)
-    return PassCost(watch.bytes, watch.operations)
+    cost = PassCost(watch.bytes, watch.operations)
+    return cost if watched is batch else cost.times(rows / rows_of(watched))
+
+
+def _affordable_part(functional: FunctionalModule, user: nn.Module, batch: Batch, rows: int, measure: Measure) -> Batch:
+    """The first examples of a batch that may take long, as many as a trial may have; else, or where the module does not
+    take a part, the whole.
+    """
+    numbers = sum(tensor.numel() for tensor in tensors_of(batch))
+    if (numbers < LONG_INPUTS and functional.layout.size * rows < LONG_PRODUCTS) or not has_rows(batch, rows):
+        return batch
+    traits = functional.traits
+    try:
+        watch, _ = _watched_pass(functional, user, first_rows(batch, FIRST_ROWS), measure)
+        most = PassCost(watch.bytes, watch.operations).affordable(FIRST_ROWS, rows)
+        return first_rows(batch, most) if most < rows else batch
+    except Exception:  # a module or criterion that takes its batches as they are, or what the whole will be refused for
+        return batch
+    finally:
+        functional.traits = traits
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ CHECKED_ROWS = 256  # examples on which a running mean moves on; with more the c
 
 
 @torch.no_grad()
-def check_metrics(functional: FunctionalModule, batch: Batch, measure: Measure) -> None:
+def check_metrics(functional: FunctionalModule, batch: Batch, measure: Measure, most: int) -> None:
     """Say which metric, or criterion, is no function of output and target alone, or cannot be accumulated.
 
     Costs a pass of a part of the batch. Between two looks at its output there are two at others, on which a running
@@ -29,11 +29,12 @@ def check_metrics(functional: FunctionalModule, batch: Batch, measure: Measure) 
         functional: the loss's own copy of the module.
         batch: the largest one.
         measure: the criterion and the metrics.
+        most: examples that are looked at; `CHECKED_ROWS` at most.
 
     Raises:
         ValueError: a value is another one the second time, or what gathers over batches fails on one.
     """
-    part = first_rows(batch, CHECKED_ROWS)
+    part = first_rows(batch, min(most, CHECKED_ROWS))
     with warnings.catch_warnings(), plain_transformer():
         warnings.simplefilter("ignore")  # of a criterion or metric at weights that are nobody's
         try:

@@ -34,7 +34,8 @@ def microbatches(
 
     It does not where examples see each other (statistics of a batch, a contrastive criterion), for a metric that is no
     mean (the largest error, F1, the root of a mean) or where batches weigh by a function of their own. Whether it does
-    is tried on a microbatch and a half of the largest batch, at the module's weights and at others.
+    is tried on a microbatch and a half of the largest batch, or fewer examples of a large model, at the module's
+    weights and at others.
 
     Args:
         functional: the loss's own copy of the module.
@@ -48,7 +49,8 @@ def microbatches(
     rows = max(data.rows)
     weights = functional.layout.size * functional.coarsest.itemsize  # bytes: every microbatch reads all of them
     least = max(hardware.MICROBATCH_BYTES, weights)
-    size = max(hardware.MICROBATCH_ROWS, rows * least // cost.bytes) if cost.bytes else rows
+    few = max(1, hardware.MICROBATCH_OPERATIONS * rows // max(cost.operations, 1))
+    size = max(min(hardware.MICROBATCH_ROWS, few), rows * least // cost.bytes) if cost.bytes else rows
     half = torch.finfo(functional.coarsest).bits < 32
     if size >= rows or half or not hardware.microbatches_pay(data.device):
         return batches
@@ -56,11 +58,11 @@ def microbatches(
         return batches
     if not all(map(has_rows, batches, data.rows)):
         return batches
-    largest = data.largest()
-    part = take_rows(largest, telling_rows(largest, rows, size + size // 2), rows)
+    largest, tried = data.largest(), cost.affordable(rows, size)
+    part = take_rows(largest, telling_rows(largest, rows, tried + tried // 2), rows)
     for distance in DISTANCES:
         with functional.at(functional.elsewhere(distance)):
-            if not _values_agree(functional, part, size, measure, counts):
+            if not _values_agree(functional, part, tried, measure, counts):
                 return batches
     return [microbatch for batch in batches for microbatch in cut(batch, size)]
 
