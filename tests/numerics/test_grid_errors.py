@@ -11,6 +11,7 @@ from lossatlas.numerics.adaptive_grid import FilledGrid, fill
 from lossatlas.numerics.grid_errors import SURFACE_FACTORS, Trial, node_errors, summed_error
 from lossatlas.numerics.grid_interpolant import GridInterpolant
 from lossatlas.numerics.grid_samples import Grid, GridSamples
+from lossatlas.work import Stopped
 from tests.numerics.grids import AXIS, bowl, holds, on_grid, saddle, valley
 
 EXAMPLES = 300
@@ -58,6 +59,41 @@ def test_the_error_holds_at_all_nodes_of_nineteen_surfaces_of_twenty():
     """Sums of waves and ridges drawn at random: none was looked at when the estimate was made."""
     rng = np.random.default_rng(5)
     assert np.mean([holds(*filled_from(waves_and_ridges(rng))) for _ in range(60)]) >= 0.95
+
+
+@pytest.mark.parametrize("nodes", [15, 40, 81, 110])
+def test_what_there_is_when_a_call_ends_has_an_error_that_holds(nodes):
+    """On nineteen surfaces of twenty, and with more nodes it is smaller."""
+    rng, held, stated = np.random.default_rng(5), [], []
+    for _ in range(20):
+        whole, evaluate, _ = on_grid(waves_and_ridges(rng))
+        left = nodes
+
+        def some(asked, evaluate=evaluate):
+            nonlocal left
+            left -= len(asked)
+            if left < 0:
+                raise Stopped
+            return evaluate(asked)
+
+        filled = fill(some, (AXIS, AXIS), smooth=(True,), tol=0.01, together=1)
+        assert filled.measured.sum() == nodes
+        held.append(holds(filled, whole))
+        stated.append(filled.error.max() / np.ptp(whole))
+    assert np.mean(held) >= 0.95
+    assert np.median(stated) < {15: 5.0, 40: 0.5, 81: 0.1, 110: 0.05}[nodes]
+
+
+def test_too_few_nodes_are_no_surface():
+    _, evaluate, asked = on_grid(bowl)
+
+    def some(nodes):
+        if len(asked) >= 11:
+            raise Stopped
+        return evaluate(nodes)
+
+    with pytest.raises(Stopped):
+        fill(some, (AXIS, AXIS), smooth=(True,), tol=0.01, together=1)
 
 
 def test_a_basin_has_an_error_of_its_own():

@@ -20,6 +20,7 @@ from lossatlas.loss.microbatches import DISTANCES
 from lossatlas.loss.shares import single_losses
 from lossatlas.loss.single_examples import LinkedExamples
 from lossatlas.loss.subsample import why_together
+from lossatlas.work import answered
 
 # Examples on which it is tried whether they have the values alone that they have together. With fewer a batch hides
 # more; with more the trial takes longer than a first look at a large model may.
@@ -60,9 +61,15 @@ class ExampleValues:
         made, found = None, []
         for start in range(0, len(points), chunk):
             made = made_points(points, slice(start, start + chunk), made)
-            values, _ = self._values(made.to(theta), at_once=at_once)
-            found.append(torch.cat([value.to("cpu", torch.float64) for value in values], -1).numpy())
+            stack = made.to(theta)
+            values = answered(stack, lambda stack=stack: self._joined(stack, at_once=at_once), evaluations=len(stack))
+            found.append(values.numpy())
         return np.concatenate(found) * self._scale[:, None]
+
+    def _joined(self, stack: Tensor, *, at_once: bool) -> Tensor:
+        """Of all batches, `(m, names, n)`."""
+        values, _ = self._values(stack, at_once=at_once)
+        return torch.cat([value.to("cpu", torch.float64) for value in values], -1)
 
 
 def check_examples(loss: Loss) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from lossatlas import hardware
 from lossatlas.loss.batch_norm import Buffers
-from lossatlas.loss.batches import Batch
+from lossatlas.loss.batches import Batch, tensors_of
 from lossatlas.loss.construction import Components, assemble, chunk_budget, converted, describe_components
 from lossatlas.loss.criteria import Criterion, Forward, Reduction, WeighBy
 from lossatlas.loss.evaluation import Points, PointwiseSums, made_points
@@ -24,6 +25,7 @@ from lossatlas.loss.shares import Share
 from lossatlas.loss.subsample import sampled, strata
 from lossatlas.loss.validation import check_recording, warn_of_numbers
 from lossatlas.parameters.coverage import Coverage
+from lossatlas.work import answered, bytes_of
 
 __all__ = ["Batch", "Loss", "Points"]
 
@@ -210,6 +212,15 @@ class Loss:
         """That of θ."""
         return self.theta.dtype
 
+    def fingerprint(self) -> bytes:
+        """What tells its data from others: a digest of up to 64 batches at even distances, some numbers of each."""
+        data, known = self._components.data, hashlib.blake2b(digest_size=16)
+        for index in sorted({round(place) for place in torch.linspace(0, len(data) - 1, 64).tolist()}):
+            for tensor in tensors_of(data[index]):
+                flat = tensor.flatten()
+                known.update(bytes_of(flat[:: max(1, len(flat) // 2**16)]))
+        return known.digest()
+
     def __call__(self, theta: Tensor) -> Tensor:
         """Objective (without a penalty: the loss on the data) in float64 at `theta`: `(P,)` -> `()`, `(n, P)` ->
         `(n,)`.
@@ -242,7 +253,9 @@ class Loss:
             made = made_points(points, slice(start, start + chunk), made)
             stack = made.to(self.theta)  # (m, P)
             rows = values[start : start + chunk]
-            rows[:, :measured] = self._sums(stack, at_once=at_once) / divisors
+            rows[:, :measured] = answered(
+                stack, lambda stack=stack: self._sums(stack, at_once=at_once) / divisors, evaluations=len(stack)
+            )
             if self.penalty:
                 rows[:, -2] = torch.stack([self.penalty(theta).cpu() for theta in stack])
                 rows[:, -1] = rows[:, 0] + rows[:, -2]
@@ -301,12 +314,16 @@ class Loss:
         """
         self.layout.check(theta, single=True)
         leaf = theta.detach().to(self.theta).requires_grad_()
-        total = torch.zeros_like(leaf)
-        with self.holding(leaf):
-            for share in self.batch_losses(leaf):
-                if share.requires_grad:  # not so where the loss does not depend on θ
-                    total += torch.autograd.grad(share, leaf)[0]
-        return total
+
+        def summed() -> Tensor:
+            total = torch.zeros_like(leaf)
+            with self.holding(leaf):
+                for share in self.batch_losses(leaf):
+                    if share.requires_grad:  # not so where the loss does not depend on θ
+                        total += torch.autograd.grad(share, leaf)[0]
+            return total
+
+        return answered(leaf, summed, evaluations=1)
 
     @property
     def chunk(self) -> int:

@@ -13,9 +13,10 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from lossatlas.numerics.grid_errors import Trial, node_errors, summed_error
+from lossatlas.numerics.grid_errors import Trial, early_errors, node_errors, summed_error
 from lossatlas.numerics.grid_interpolant import GridInterpolant
 from lossatlas.numerics.grid_samples import Baseline, Evaluate, Grid, GridSamples
+from lossatlas.work import Stopped
 
 
 class NodeCounts(NamedTuple):
@@ -66,6 +67,10 @@ ACCEPTED_ERROR = 4 / 3
 # take more nodes; with fewer, larger errors are stated (docs/design/surfaces.md).
 MAX_PASSED_ROUNDS = 3
 
+# Nodes by the dimensions of the grid, with fewer of which a call that is to end has no result: splines of degree five
+# want six, or three on a line, and an error wants some more.
+FEWEST_NODES = {1: 6, 2: 12}
+
 TOO_FEW_NODES = "too few nodes to leave some out"
 NOT_FINITE = "a value is not finite"
 
@@ -102,6 +107,7 @@ def fill(
     smooth: Sequence[bool],
     tol: float,
     rough: Evaluate | None = None,
+    together: int = 0,
 ) -> FilledGrid:
     """Measure as few nodes of a grid as represent the smooth quantities to within `tol` of their range.
 
@@ -123,11 +129,16 @@ def fill(
         rough: a function close to this one, and cheaper. The grid is filled with that first, to `tol` / 2, then with
             the difference, or that of the logarithms: it is smaller and smoother and takes fewer nodes (control
             variates; two levels of fidelity). The error is then that of both parts, from nodes of this function.
+        together: nodes that are measured before it is asked whether the call is to end (`work`): what there is then is
+            filled, with a larger error. 0: all that are wanted at a time.
+
+    Raises:
+        Stopped: the call is to end, and fewer nodes are measured than splines want.
     """
     grid, smooth_mask = Grid.of(axes), np.asarray(smooth)
     if rough is None:
-        return _fill(GridSamples(grid, evaluate, smooth=smooth_mask), tol)
-    below = _fill(GridSamples(grid, rough, smooth=smooth_mask), tol / 2)
+        return _fill(GridSamples(grid, evaluate, smooth=smooth_mask, together=together), tol)
+    below = _fill(GridSamples(grid, rough, smooth=smooth_mask, together=together), tol / 2)
     baseline = Baseline(
         evaluate=rough,
         values=below.values.reshape(len(below.values), -1).T,
@@ -136,7 +147,7 @@ def fill(
         evaluated=int(below.measured.sum()),
     )
     usable = baseline if np.isfinite(baseline.values).all() else None
-    filled = _fill(GridSamples(grid, evaluate, smooth=smooth_mask, baseline=usable), tol)
+    filled = _fill(GridSamples(grid, evaluate, smooth=smooth_mask, baseline=usable, together=together), tol)
     return replace(filled, rough_nodes=baseline.evaluated)
 
 
@@ -192,6 +203,8 @@ def _fill(samples: GridSamples, tol: float) -> FilledGrid:
     samples.extend_baseline()
     last, passed_rounds, reason = None, 0, TOO_FEW_NODES
     while True:
+        if samples.stopped:
+            return _filled_early(interpolant)
         if samples.baseline is None and counts is not without_baseline:  # it was given up: start anew
             counts = without_baseline
             rows = grid.coarse_rows(counts.start)
@@ -233,6 +246,8 @@ def _round(
             else rng.choice(np.flatnonzero(~samples.measured), counts.validation, replace=False)
         )
         worst = _worst_prediction(samples, rows, prediction.trusted[rows])
+        if samples.stopped:
+            return None
         if not samples.finite or samples.baseline is not baseline or (tol is not None and worst > tol):
             return None
         trials.append(Trial(prediction, len(rows)))
@@ -246,9 +261,26 @@ def _worst_prediction(samples: GridSamples, rows: np.ndarray, predicted: np.ndar
 
     The baseline is measured last: where it shows to be negative, logarithms were nevertheless predicted.
     """
-    relative = samples.relative_deviations(samples.measure(rows), predicted)
+    values = samples.measure(rows)
+    if samples.stopped:
+        return math.inf
+    relative = samples.relative_deviations(values, predicted)
     samples.extend_baseline()
     return float(np.max(relative, initial=0.0))
+
+
+def _filled_early(interpolant: GridInterpolant) -> FilledGrid:
+    """From the nodes that there are, whatever their error."""
+    samples = interpolant.samples
+    samples.extend_baseline_or_leave_it()
+    if len(samples) < FEWEST_NODES[len(samples.grid.axes)] or not samples.finite:
+        raise Stopped
+    error, shape = early_errors(interpolant), samples.grid.shape
+    values = interpolant.predict().trusted
+    values[samples.rows] = samples.values
+    return FilledGrid(
+        values.T.reshape(-1, *shape), samples.measured.reshape(shape), error.T.reshape(-1, *shape), reason=""
+    )
 
 
 def _filled(interpolant: GridInterpolant, trials: Sequence[Trial]) -> FilledGrid:
@@ -263,6 +295,8 @@ def _filled(interpolant: GridInterpolant, trials: Sequence[Trial]) -> FilledGrid
 def _measured_whole(samples: GridSamples, reason: str) -> FilledGrid:
     if not samples.measured.all():
         samples.measure(np.flatnonzero(~samples.measured))
+        if samples.stopped:
+            return _filled_early(GridInterpolant(samples))
     values = np.empty((len(samples.grid), samples.values.shape[1]))
     values[samples.rows] = samples.values
     return FilledGrid.whole(values.T.reshape(-1, *samples.grid.shape), reason)

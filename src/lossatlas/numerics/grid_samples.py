@@ -9,6 +9,8 @@ from typing import Self
 
 import numpy as np
 
+from lossatlas.work import Stopped, cut_short, grace
+
 Nodes = np.ndarray  # (m, d) of int: which value along each axis
 Evaluate = Callable[[Nodes], np.ndarray]  # (m, d) -> (m, v): v quantities at m nodes
 
@@ -49,7 +51,8 @@ class Grid:
     def coarse_rows(self, count: int) -> np.ndarray:
         """A coarse grid of `count` nodes along each axis, half Chebyshev and half even, and the node at coordinate 0.
 
-        As rows of `nodes`.
+        As rows of `nodes`; where there are more, those of the coarse grid of 3 come first, since a call may end before
+        all are measured.
         """
         picks = []
         for axis in self.axes:
@@ -58,7 +61,11 @@ class Grid:
             picks.append(np.unique(np.abs(_scaled(axis)[:, None] - places).argmin(0)))
         nodes = np.stack(np.meshgrid(*picks, indexing="ij"), -1).reshape(-1, len(picks))
         nodes = np.concatenate([nodes, [[np.abs(axis).argmin() for axis in self.axes]]])
-        return np.unique(np.ravel_multi_index(tuple(nodes.T), self.shape))
+        rows = np.unique(np.ravel_multi_index(tuple(nodes.T), self.shape))
+        if count <= 3:
+            return rows
+        first = self.coarse_rows(3)
+        return np.concatenate([first, np.random.default_rng(0).permutation(np.setdiff1d(rows, first))])
 
 
 @dataclass
@@ -88,8 +95,12 @@ class Baseline:
 class GridSamples:
     """What is known of v quantities on a grid: grows with every measurement."""
 
-    def __init__(self, grid: Grid, evaluate: Evaluate, *, smooth: np.ndarray, baseline: Baseline | None = None) -> None:
-        """Nothing measured yet; `smooth` `(v,)` of bool."""
+    def __init__(
+        self, grid: Grid, evaluate: Evaluate, *, smooth: np.ndarray, baseline: Baseline | None = None,
+        together: int = 0,
+    ) -> None:  # fmt: skip
+        """Nothing measured yet; `smooth` `(v,)` of bool; so many nodes are measured `together`, 0: as many as come."""
+        self.together, self.stopped = together, False
         self.grid, self.evaluate, self.smooth, self.baseline = grid, evaluate, smooth, baseline
         self.measured = np.zeros(len(grid), bool)
         self.rows = np.empty(0, int)  # (m,), measured nodes as rows of `grid.nodes`, in the order they came
@@ -104,12 +115,24 @@ class GridSamples:
         return bool(np.isfinite(self.values).all())
 
     def measure(self, rows: np.ndarray) -> np.ndarray:
-        """Values `(n, v)` of nodes that were not measured, as rows of `grid.nodes`."""
-        values = np.asarray(self.evaluate(self.grid.nodes[rows]), dtype=float)
-        self.measured[rows] = True
-        self.rows = np.append(self.rows, rows)
-        self.values = np.concatenate([self.values, values])
-        return values
+        """Values `(n, v)` of nodes that were not measured, as rows of `grid.nodes`.
+
+        Where the call is to end (`work`), the first of them, and `stopped` is true from then on.
+        """
+        found = [np.empty((0, len(self.smooth)))]
+        for start in range(0, len(rows), self.together or len(rows)):
+            some = rows[start : start + (self.together or len(rows))]
+            try:
+                values = np.asarray(self.evaluate(self.grid.nodes[some]), dtype=float)
+            except Stopped:
+                self.stopped = True
+                cut_short()
+                break
+            self.measured[some] = True
+            self.rows = np.append(self.rows, some)
+            self.values = np.concatenate([self.values, values])
+            found.append(values)
+        return np.concatenate(found)
 
     def extend_baseline(self) -> None:
         """The baseline at the nodes that came last; it is given up where it is not finite there."""
@@ -120,6 +143,15 @@ class GridSamples:
         self.baseline.positive &= self.baseline_values.min(0) > 0
         if not np.isfinite(self.baseline_values).all():
             self.baseline = None
+
+    def extend_baseline_or_leave_it(self) -> None:
+        """As `extend_baseline`; where the call ends before it is known, it is given up."""
+        if self.baseline is not None and len(self.baseline_values) < len(self):
+            try:
+                with grace():
+                    self.extend_baseline()
+            except Stopped:
+                self.baseline = None
 
     def ranges(self) -> np.ndarray:
         """Of the values, `(v,)`; infinite for a constant."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from lossatlas.hardware import LANCZOS_BASIS_BYTES
 from lossatlas.numerics.convergence import Decision, Wanted, decide
 from lossatlas.numerics.krylov_basis import KrylovBasis, RitzPairs
+from lossatlas.work import Stopped, cut_short, grace, over
 
 Product = Callable[[Tensor], Tensor]
 
@@ -124,10 +125,11 @@ def extremal_eigenpairs(
             rough, size, wanted, start, block=block, tol=ROUGH_SHARE * tol,
             max_products=max_products - 2 * wanted.count, generator=generator, device=device, dtype=torch.float32,
         )  # fmt: skip
-        deviation, checks = _image_deviation(search, product, generator=generator, dtype=dtype)
+        with grace():
+            deviation, checks = _image_deviation(search, product, generator=generator, dtype=dtype)
         spent = search.products + checks
         pairs = _eigenpairs(search, tol, products=spent, deviation=deviation)
-        if pairs.converged or not search.settled:
+        if pairs.converged or not search.settled or over():
             return pairs
         start = _refinement_start(search, deviation, generator=generator, dtype=dtype)
         del search, pairs  # one basis at a time
@@ -175,8 +177,15 @@ def _search(
         basis.append(start.to(basis.rows))
     basis.append_random(block - basis.known, generator)
     products = steps = trial_ends = 0
+    ritz = None
     while True:
-        images = product(basis.pending[: max_products - products])
+        try:
+            images = product(basis.pending[: max_products - products])
+        except Stopped:
+            if ritz is None:
+                raise
+            cut_short()
+            return _Search(wanted, basis, ritz, products, settled=False)
         basis.expand(images)
         products, steps = products + len(images), steps + 1
         spent = products >= max_products
@@ -200,6 +209,7 @@ def _search(
         if basis.multiplied + block > limit < size:
             positions = wanted.with_spare(spare, len(ritz.values))
             basis.restart(ritz.values[positions], ritz.rotation[:, positions])
+            ritz = basis.ritz_pairs()
 
 
 def _rows_before_restart(size: int, wanted: Wanted, block: int, dtype: torch.dtype) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lossatlas.hardware import QUADRATURE_BASIS_BYTES
 from lossatlas.numerics.krylov_basis import BREAKDOWN, NOT_FINITE
 from lossatlas.numerics.lanczos import Product
+from lossatlas.work import Stopped, cut_short
 
 # Points of the grid of a density for each standard deviation of its Gaussians: sums over them are exact to rounding.
 # With fewer a mass differs from 1; with more only the grid is longer.
@@ -23,6 +24,9 @@ TAILS = 6
 
 # Of the largest |u|: a range of nodes below it is rounding, and the spectrum one eigenvalue. It only decides the width.
 ONE_EIGENVALUE = 1e-9
+
+# Steps of a draw, from which what there is gives a density, where a call is to end. Set by hand.
+FEWEST_STEPS = 10
 
 Scale = Literal["linear", "log"]
 
@@ -104,10 +108,19 @@ def quadrature(
     if dimensions:
         starts = torch.randn(draws, size, generator=generator, dtype=torch.float64)
         together = max(1, QUADRATURE_BASIS_BYTES // (torch.float64.itemsize * size * (steps + 1)))
-        rules = [_lanczos_rule(product, some.to(device), steps, eigenvectors) for some in starts.split(together)]
-        ritz_values, squares = (torch.cat(part) for part in zip(*rules, strict=True))
+        rules = []
+        for some in starts.split(together):
+            rule = _lanczos_rule(product, some.to(device), steps, eigenvectors)
+            if rules and rule[0].shape[1:] != rules[0][0].shape[1:]:  # the call is to end: fewer steps, left out
+                break
+            rules.append(rule)
+        ritz_values, squares = (torch.cat([rule[part] for rule in rules]) for part in (0, 1))
+        draws = len(ritz_values)
+        if draws < 2:
+            raise Stopped
+        nodes, weights = nodes[:draws], weights[:draws]
         nodes, weights = torch.cat([nodes, ritz_values], -1), torch.cat([weights, squares * (dimensions / size)], -1)
-        products = draws * steps
+        products = draws * rules[0][2]
     return Quadrature(nodes, weights, products)
 
 
@@ -148,8 +161,9 @@ def _gaussians(axis: Tensor, nodes: Tensor, weights: Tensor, sigma: float) -> Te
     return gaussians @ weights  # (g,)
 
 
-def _lanczos_rule(product: Product, starts: Tensor, steps: int, deflated: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes and weights `(d, 2 steps − 1)` from starts `(d, P)`, all of it orthogonal to the rows `deflated` `(k, P)`.
+def _lanczos_rule(product: Product, starts: Tensor, steps: int, deflated: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Nodes and weights `(d, 2 steps − 1)` from starts `(d, P)`, all of it orthogonal to the rows `deflated` `(k, P)`;
+    and the steps, which are fewer where the call is to end.
 
     In the precision of the product, single at least. The known part of an image, along the last two vectors and what is
     deflated, goes first; what remains along the others is rounding, for which one pass over the whole basis is enough.
@@ -162,7 +176,13 @@ def _lanczos_rule(product: Product, starts: Tensor, steps: int, deflated: Tensor
     basis = starts.new_empty(0)
     for step in range(steps):
         rows = torch.where(active, rows / lengths, 0.0)
-        images = product(rows)
+        try:
+            images = product(rows)
+        except Stopped:
+            if step < FEWEST_STEPS:
+                raise
+            cut_short()
+            return *_averaged_gauss_rule(alphas[:, :step], betas[:, :step], complete=False), step
         images = images.to(torch.promote_types(images.dtype, torch.float32))
         if not step:
             deflated, rows = deflated.to(images), rows.to(images)
@@ -180,7 +200,7 @@ def _lanczos_rule(product: Product, starts: Tensor, steps: int, deflated: Tensor
         rows, lengths = images, images.norm(dim=-1, keepdim=True)
         active = active & (lengths > BREAKDOWN[images.dtype] * norms)  # else the Krylov space is complete
         betas[:, step] = torch.where(active, lengths, 0.0)[:, 0].cpu()
-    return _averaged_gauss_rule(alphas, betas, complete=steps + len(deflated) == size)
+    return *_averaged_gauss_rule(alphas, betas, complete=steps + len(deflated) == size), steps
 
 
 def _averaged_gauss_rule(alphas: Tensor, betas: Tensor, *, complete: bool) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from lossatlas.hardware import TRACE_VECTOR_BYTES
 from lossatlas.numerics.lanczos import Product
 from lossatlas.numerics.vectors import inner
+from lossatlas.work import Stopped, cut_short, over
 
 # Of a standard error: samples of a rough product are taken as they are if one of them is off by no more. Set by hand:
 # with more the rounding of the products shows in the estimate; with less exact ones are taken more often.
@@ -41,6 +44,8 @@ def trace(
             with `product`. Where the two differ by more than a quarter of the standard error, all are taken again
             with `product`.
 
+    Where the call is to end there are fewer samples, and with fewer than 2 the estimate is NaN.
+
     Raises:
         ValueError: fewer than 2 samples.
 
@@ -54,13 +59,15 @@ def trace(
         exact = _trace_on_span(product, deflate) if deflated_trace is None else deflated_trace
     state = generator.get_state()
     values = _hutchinson_samples(product if rough is None else rough, samples, size, generator, span=deflate)
-    if rough is not None:
+    if len(values) < 2:  # the call is to end: no standard error, and so no estimate
+        return math.nan, math.nan
+    if rough is not None and not over():
         again = torch.Generator().set_state(state)  # the same samples: they are not kept, a large one takes much memory
         check = _hutchinson_samples(product, 1, size, again, span=deflate)
         deviation = float((check - values[:1]).abs())
         if not deviation <= ROUGH_DEVIATION * float(values.std()) / samples**0.5:
             values = _hutchinson_samples(product, samples, size, again.set_state(state), span=deflate)
-    return exact + float(values.mean()), float(values.std() / samples**0.5)
+    return exact + float(values.mean()), float(values.std() / len(values) ** 0.5)
 
 
 def _trace_on_span(product: Product, span: Tensor) -> float:
@@ -70,14 +77,21 @@ def _trace_on_span(product: Product, span: Tensor) -> float:
 def _hutchinson_samples(
     product: Product, count: int, size: int, generator: torch.Generator, *, span: Tensor | None
 ) -> Tensor:
-    """vᵀAv of `count` Rademacher vectors without their part in the span, `(count,)` in float64 on the CPU."""
+    """vᵀAv of `count` Rademacher vectors without their part in the span, `(count,)` in float64 on the CPU.
+
+    Of fewer where the call is to end.
+    """
     together = max(1, TRACE_VECTOR_BYTES // (torch.float64.itemsize * size))
     values = []
     for start in range(0, count, together):
         rows = _rademacher(min(together, count - start), size, generator, span=span)
-        images = product(rows)
+        try:
+            images = product(rows)
+        except Stopped:
+            cut_short()
+            break
         values += [inner(image, row) for image, row in zip(images, rows, strict=True)]
-    return torch.stack(values).cpu()
+    return torch.stack(values).cpu() if values else torch.empty(0, dtype=torch.float64)
 
 
 def _rademacher(count: int, size: int, generator: torch.Generator, *, span: Tensor | None) -> Tensor:

@@ -11,6 +11,7 @@ from lossatlas.loss.loss import Loss
 from lossatlas.loss.second_derivatives import check_graph
 from lossatlas.numerics.lanczos import Product
 from lossatlas.operators.graphs import ParameterBlock, keep_graphs, pull, rows_at_once
+from lossatlas.work import answered
 
 
 class Hessian:
@@ -34,8 +35,11 @@ class Hessian:
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """H times each row of `vectors`, `(k, P)` -> `(k, P)`, in the loss's precision."""
+        rows = vectors.to(self._block.leaf)
+        return answered(rows, lambda: self._times(rows), products=len(rows))
+
+    def _times(self, rows: Tensor) -> Tensor:
         leaf = self._block.leaf
-        rows = vectors.to(leaf)
         product = torch.zeros_like(rows)
         at_once = rows_at_once(self._loss)
         with self._block.held():

@@ -13,6 +13,7 @@ from lossatlas.loss.loss import Loss
 from lossatlas.loss.second_derivatives import check_graph
 from lossatlas.loss.shares import Share
 from lossatlas.operators.graphs import ParameterBlock, keep_graphs, pull, rows_at_once
+from lossatlas.work import answered
 
 Inner = Callable[[Tensor], Tensor]  # rows `(k, *output)` -> `(k, *output)`
 Factors = tuple[Tensor, Tensor, Tensor, Inner | None]
@@ -36,8 +37,11 @@ class OutputProduct(ABC):
         """Rows times B at this output, where no graph is followed; None where B is 0."""
 
     def __call__(self, vectors: Tensor) -> Tensor:
+        rows = vectors.to(self._block.leaf)
+        return answered(rows, lambda: self._times(rows), products=len(rows))
+
+    def _times(self, rows: Tensor) -> Tensor:
         leaf = self._block.leaf
-        rows = vectors.to(leaf)
         product = torch.zeros_like(rows)
         at_once = rows_at_once(self._loss)
         with self._block.held():

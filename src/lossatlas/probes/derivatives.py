@@ -13,6 +13,7 @@ from lossatlas.operators.derivative_check import Deviation, check_derivatives, w
 from lossatlas.operators.matrices import Matrix
 from lossatlas.probes.probe import Told
 from lossatlas.splits import splits
+from lossatlas.work import grace
 
 CHECK = "derivative_check"
 
@@ -35,7 +36,8 @@ def checked(
     """
     if not check:
         return {}
-    found = check_derivatives(loss, theta, curvature=matrix == "hessian")
+    with grace():
+        found = check_derivatives(loss, theta, curvature=matrix == "hessian")
     warn_where_wrong(found, f"the {split} loss" if split else "the loss")
     return {CHECK: found.worst.value, f"{CHECK}_error": found.worst.error}
 

@@ -18,6 +18,7 @@ from lossatlas.errors import SettingError
 from lossatlas.hardware import supports_float64
 from lossatlas.loss.loss import Loss
 from lossatlas.loss.other_models import borrowed_buffers, with_buffers
+from lossatlas.work import Work, working
 
 Of = Literal["model", "trajectory", "pair", "models", "family"]
 Precision = Literal["auto", "float32", "float64"]
@@ -290,6 +291,10 @@ class Probe:
 
     def measure(self, subject: Subject, settings: Settings, generator: Generator) -> xr.Dataset:
         """The result for one subject; of a "pair" the other end is the first of the subject's other solutions."""
+        with working(Work()):  # what asks for many bounds, shows and keeps its work itself
+            return self._measured(subject, settings, generator)
+
+    def _measured(self, subject: Subject, settings: Settings, generator: Generator) -> xr.Dataset:
         if self.call is not None:
             return self.call(subject, settings, generator)
         knobs = dict(vars(settings))

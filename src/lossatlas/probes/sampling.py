@@ -19,6 +19,7 @@ from lossatlas.numerics.adaptive_grid import BASELINE_PAYS_FROM, FilledGrid, fil
 from lossatlas.numerics.grid_samples import Grid
 from lossatlas.probes.survey import SMOOTH, At, Examples, Layout, Survey, spread_to_all, survey
 from lossatlas.results.variables import UNITS
+from lossatlas.work import bounded
 
 Losses = Loss | Mapping[str, Loss]
 
@@ -28,6 +29,10 @@ SURFACE_TOL = 0.01
 # Nodes along each axis that are known on many examples, by the dimensions of the grid. With fewer the error of a sample
 # is larger; with more they cost more than the rest (docs/design/sampling.md).
 PILOTS_ALONG = {1: 5, 2: 3}
+
+# Floating-point operations between two looks at the clock where a call may end early. With more it ends later; with
+# less fewer points are evaluated together.
+NODES_OPERATIONS = 10**10
 
 TYPICAL_NODES = 160  # that the plane of a trained network takes on the average (docs/design/surfaces.md)
 
@@ -242,7 +247,8 @@ def sample_grid(
             cheap = rough_losses(named, at_zero) if rough is None else rough()
         rough_values = None if cheap is None else lambda nodes: _coarse_values(cheap, at(nodes))
         smooth = [name in SMOOTH for loss in named.values() for name in loss.names]
-        surfaces = fill(evaluate, values, smooth=smooth, tol=tol, rough=rough_values)
+        together = nodes_together(named, sampled) if bounded() else 0
+        surfaces = fill(evaluate, values, smooth=smooth, tol=tol, rough=rough_values, together=together)
     quantities = iter(zip(surfaces.values, surfaces.error, strict=True))
     coords = {name: (name, np.asarray(axis), UNITS.get(name, {})) for name, axis in axes.items()}
     parts = {}
@@ -276,6 +282,22 @@ def sample_grid(
     attrs["filled"] = filled
     lost = int((~np.isfinite(result.loss.values)).sum())
     return result.assign_attrs(attrs | ({"not_finite": lost} if lost else {}))
+
+
+def nodes_together(losses: Mapping[str, Loss], sampled: Mapping[str, Survey]) -> int:
+    """How many nodes are measured before it is asked whether the call is to end: about half a second's.
+
+    Args:
+        losses: by split.
+        sampled: the surveys of those that are sampled.
+    """
+    operations = 0.0
+    for split, loss in losses.items():
+        share = sampled[split].examples / loss.examples if split in sampled else 1.0
+        operations += loss.operations * share
+    many = max(1, int(NODES_OPERATIONS / max(operations, 1.0)))
+    chunk = max(loss.chunk for loss in losses.values())
+    return many // chunk * chunk or many  # whole chunks of points, where there is time for them
 
 
 def examples_of_plane(examples: Examples, *, exact: bool) -> Examples:

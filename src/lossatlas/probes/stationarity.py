@@ -15,6 +15,7 @@ from lossatlas.numerics.vectors import inner
 from lossatlas.operators.example_gradients import mean_gradient_norm
 from lossatlas.probes.probe import Column, Told
 from lossatlas.splits import splits
+from lossatlas.work import grace
 
 # Largest gradient of a stationary point, over that of a mean single example. On the networks of the moons study it was
 # 0.02 to 0.05 where the objective with its weight decay was at a minimum, so that λθ is all that is left of the loss's
@@ -62,6 +63,11 @@ def standing(
         gradient: ∇L there `(P,)`, where it is known already.
         curvature: λ₁, the largest eigenvalue of the Hessian; None where nobody asked for it.
     """
+    with grace():
+        return _standing(loss, theta, gradient, curvature)
+
+
+def _standing(loss: Loss, theta: Tensor, gradient: Tensor | None, curvature: float | None) -> dict[str, float | bool]:
     gradient = loss.gradient(theta) if gradient is None else gradient
     norm = math.sqrt(float(inner(gradient, gradient)))
     relative = _over(norm, mean_gradient_norm(loss, theta))

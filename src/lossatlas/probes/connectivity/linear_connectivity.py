@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lossatlas.numbers import listed, loss_text
 from lossatlas.parameters.curves import Segment
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.other_models import refuse_borrowed_buffers
 from lossatlas.probes.probe import Column, Cost, Probe, Settings, Told, at_least
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, layout_along, surveys_of, values_at
@@ -43,6 +44,7 @@ class LinearConnectivitySettings(Settings):
 REFINED = 4  # new points in each of the two intervals beside a peak
 
 
+@with_keywords
 def linear_connectivity(
     losses: Losses,
     start: Tensor,

@@ -17,6 +17,7 @@ from lossatlas.numbers import number, percent_text, with_error
 from lossatlas.numerics.spectrum import ExtremalSpectrum, dense_spectrum, extremal_spectrum
 from lossatlas.operators.matrices import Matrix, curvature_product, named_after, pays_in_single
 from lossatlas.parameters.layout import Layout
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.derivatives import checked, doubted
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import POSITIVE, PRODUCTS_PER_PAIR, Cost, Probe, Settings, Subject, Told, at_least
@@ -51,6 +52,7 @@ class BlockSpectrumSettings(Settings):
 PARAMETRIZED = ".parametrizations."  # what torch.nn.utils.parametrize puts between a layer and its weights
 
 
+@with_keywords
 def block_spectrum(
     losses: Losses,
     theta: Tensor,

@@ -15,6 +15,7 @@ from lossatlas.numerics.lanczos import Product, extremal_eigenpairs
 from lossatlas.numerics.quadrature import Density, Quadrature, Scale, broaden, quadrature
 from lossatlas.numerics.spectrum import ExtremalSpectrum, dense_spectrum
 from lossatlas.operators.matrices import MIXED_TOL, Matrix, curvature_product, named_after
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.derivatives import checked, doubted
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import POSITIVE, PRODUCTS_PER_PAIR, Cost, Probe, Settings, Subject, Told, at_least
@@ -64,6 +65,7 @@ class SpectralDensitySettings(Settings):
 RESOLVED = 1e-3  # of the largest |λ|: nearer to zero one node stands for many eigenvalues, of either sign
 
 
+@with_keywords
 def spectral_density(
     losses: Losses,
     theta: Tensor,

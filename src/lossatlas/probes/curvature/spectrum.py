@@ -14,6 +14,7 @@ from lossatlas.loss.fidelity import coarsened
 from lossatlas.numbers import number, with_error
 from lossatlas.numerics.spectrum import dense_spectrum, extremal_spectrum
 from lossatlas.operators.matrices import KINDS, Matrix, curvature_product, named_after, pays_in_single
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.derivatives import checked, doubted
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import POSITIVE, PRODUCTS_PER_PAIR, Column, Cost, Probe, Settings, Subject, Told, at_least
@@ -43,6 +44,7 @@ class SpectrumSettings(Settings):
     """Whether derivatives are checked against differences beside the point."""
 
 
+@with_keywords
 def spectrum(
     losses: Losses,
     theta: Tensor,

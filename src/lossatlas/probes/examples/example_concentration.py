@@ -17,6 +17,7 @@ from lossatlas.numbers import MISSING, loss_text, percent_text, with_error
 from lossatlas.numerics.concentration import Concentration, concentration
 from lossatlas.operators.example_traces import example_traces
 from lossatlas.operators.matrices import CURVATURE
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.derivatives import checked, doubted
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import Column, Cost, Probe, Settings, Subject, Told, at_least
@@ -62,6 +63,7 @@ class ExampleConcentrationSettings(Settings):
     """Whether the gradient is checked against differences beside the point."""
 
 
+@with_keywords
 def example_concentration(
     losses: Losses,
     theta: Tensor,

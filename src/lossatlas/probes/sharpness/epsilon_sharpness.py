@@ -15,6 +15,7 @@ from torch import Tensor
 from lossatlas.loss.loss import Loss
 from lossatlas.numbers import MISSING, number, percent_text, round_percent_text, with_error
 from lossatlas.parameters.directions import adaptive_directions, random_directions
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.parity import Parity, opposite_steps
 from lossatlas.probes.probe import POSITIVE, Column, Cost, Probe, Settings, Subject, Told, Wanted, at_least
@@ -58,6 +59,7 @@ class EpsilonSharpnessSettings(Settings):
     """Pairs of opposite steps at each of them, and of the adaptive measure."""
 
 
+@with_keywords
 def epsilon_sharpness(
     losses: Losses,
     theta: Tensor,

@@ -17,6 +17,7 @@ from lossatlas.numerics.lanczos import extremal_eigenpairs
 from lossatlas.operators.hessian import Hessian
 from lossatlas.operators.matrices import CURVATURE
 from lossatlas.parameters.directions import Surroundings, random_directions
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.derivatives import checked, doubted
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import POSITIVE, Column, Cost, Probe, Settings, Subject, Told, at_least
@@ -58,6 +59,7 @@ class TrajectorySharpnessSettings(Settings):
     """Whether derivatives are checked against differences beside the last checkpoint."""
 
 
+@with_keywords
 def trajectory_sharpness(
     losses: Losses,
     checkpoints: Tensor,

@@ -17,6 +17,7 @@ from lossatlas.numbers import loss_text
 from lossatlas.numerics.lanczos import Product, extremal_eigenpairs
 from lossatlas.operators.hessian import Hessian
 from lossatlas.parameters.curves import Affine, centered
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.derivatives import checked, doubted
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import ODD, PRODUCTS_PER_PAIR, Cost, Probe, Settings, Subject, Told, nodes
@@ -54,6 +55,7 @@ End = Literal["largest", "second", "smallest"]
 RISE = 1.0  # of the loss at θ, by the quadratic model, at the default radius
 
 
+@with_keywords
 def eigenvector_plane(
     losses: Losses,
     theta: Tensor,

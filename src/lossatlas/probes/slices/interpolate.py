@@ -15,6 +15,7 @@ from lossatlas.loss.other_models import borrowed_buffers, with_buffers
 from lossatlas.numbers import loss_text
 from lossatlas.numerics.profiles import is_monotone, largest_rise
 from lossatlas.parameters.curves import Segment
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.other_models import refuse_borrowed_buffers, warn_of_borrowed_buffers
 from lossatlas.probes.probe import Column, Cost, Probe, Settings, Subject, Told, at_least
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample_grid
@@ -31,6 +32,7 @@ class InterpolateSettings(Settings):
     """Points on the line, both ends included."""
 
 
+@with_keywords
 def interpolate(
     losses: Losses,
     start: Tensor,

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from lossatlas.numbers import loss_text
 from lossatlas.parameters.curves import Segment
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.probe import Cost, Probe, Settings, Subject, Told, at_least
 from lossatlas.probes.sampling import Losses, sample
 from lossatlas.probes.telling import table
@@ -27,6 +28,7 @@ class InterpolateByWeightDecaySettings(Settings):
     """Points on a line, both ends included."""
 
 
+@with_keywords
 def interpolate_by_weight_decay(
     losses: Losses, starts: Tensor, ends: Tensor, weight_decays: Sequence[float], *, steps: int = 51
 ) -> xr.Dataset:

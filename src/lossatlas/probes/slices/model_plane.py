@@ -14,6 +14,7 @@ from torch import Tensor
 from lossatlas.numbers import loss_text, number, percent_text
 from lossatlas.parameters.curves import Affine
 from lossatlas.parameters.subspaces import plane_through, project
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.other_models import refuse_borrowed_buffers, warn_of_borrowed_buffers
 from lossatlas.probes.probe import NOT_NEGATIVE, Cost, Probe, Settings, Subject, Told, at_least, nodes
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, examples_of_plane, sample, sample_grid
@@ -45,6 +46,7 @@ class ModelPlaneSettings(Settings):
     """Of every node: auto (as many as the error takes), all, or a number."""
 
 
+@with_keywords
 def model_plane(
     losses: Losses,
     models: Tensor,

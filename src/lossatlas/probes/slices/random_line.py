@@ -16,6 +16,7 @@ from lossatlas.numbers import counted, loss_text
 from lossatlas.numerics.profiles import basin_width
 from lossatlas.parameters.curves import Affine, centered
 from lossatlas.parameters.directions import Biases, Normalization, random_directions
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import ODD, POSITIVE, Column, Cost, Probe, Settings, Told, at_least
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, sample_grid
@@ -40,6 +41,7 @@ class RandomLineSettings(Settings):
     """What of a direction has the norm of the weights: filter, layer or none."""
 
 
+@with_keywords
 def random_line(
     losses: Losses,
     theta: Tensor,

@@ -13,6 +13,7 @@ from torch import Tensor
 from lossatlas.parameters.curves import Affine, centered
 from lossatlas.parameters.directions import Biases, Normalization, random_directions
 from lossatlas.parameters.subspaces import cosine, orthogonalize_by_tensor
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import ODD, POSITIVE, Cost, Probe, Settings, nodes
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, examples_of_plane, sample_grid
@@ -36,6 +37,7 @@ class RandomPlaneSettings(Settings):
     """Of every node: auto (as many as the error takes), all, or a number."""
 
 
+@with_keywords
 def random_plane(
     losses: Losses,
     theta: Tensor,

@@ -15,6 +15,7 @@ from lossatlas.numbers import loss_text, number
 from lossatlas.parameters.curves import Affine, centered, grid
 from lossatlas.parameters.directions import Biases, Normalization, random_directions
 from lossatlas.parameters.subspaces import cosine, orthogonalize_by_tensor
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.probe import ODD, POSITIVE, Cost, Probe, Settings, Subject, Told, nodes
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, examples_of_plane, sample_grid
 from lossatlas.probes.survey import Examples
@@ -43,6 +44,7 @@ class SliceByWeightDecaySettings(Settings):
     """Of every node: auto (as many as the error takes), all, or a number."""
 
 
+@with_keywords
 def slice_by_weight_decay(
     losses: Losses,
     thetas: Tensor,

@@ -14,6 +14,7 @@ from torch import Tensor
 from lossatlas.numbers import loss_text, percent_text
 from lossatlas.parameters.curves import Affine
 from lossatlas.parameters.subspaces import principal_directions, project
+from lossatlas.probes.call import with_keywords
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import NOT_NEGATIVE, Column, Cost, Probe, Settings, Subject, Told, at_least, nodes
 from lossatlas.probes.sampling import SURFACE_TOL, Losses, by_split, examples_of_plane, sample, sample_grid
@@ -36,6 +37,7 @@ class TrajectoryPlaneSettings(Settings):
     """Of every node: auto (as many as the error takes), all, or a number."""
 
 
+@with_keywords
 def trajectory_plane(
     losses: Losses,
     checkpoints: Tensor,
