@@ -73,8 +73,12 @@ def directions_without_the_scale_of_the_network(patch):
 
 
 def another_answer_point_by_point(patch):
-    looped = PointwiseSums._looped
-    patch.setattr(PointwiseSums, "_looped", lambda self, stack: looped(self, stack) * (1 + 1e-4))
+    whole = PointwiseSums.__call__
+
+    def off(self, stack, *, at_once):
+        return whole(self, stack, at_once=at_once) * (1 if at_once else 1 + 1e-4)
+
+    patch.setattr(PointwiseSums, "__call__", off)
 
 
 def curvature_per_relative_change(patch):

@@ -6,6 +6,7 @@ A call has one `Work` while it lasts. Without one nothing is bounded, watched or
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import struct
 import time
@@ -135,7 +136,7 @@ class Work:
 
     @property
     def seconds_left(self) -> float:
-        return float("inf") if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
+        return math.inf if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
 
     def add(self, evaluations: int = 0, products: int = 0) -> None:
         self.evaluations += evaluations
@@ -165,6 +166,12 @@ def over() -> bool:
     """Whether the call that is made just now is to end."""
     work = current()
     return work is not None and work.over
+
+
+def seconds_left() -> float:
+    """Of the call that is made just now."""
+    work = current()
+    return math.inf if work is None else work.seconds_left
 
 
 def bounded() -> bool:

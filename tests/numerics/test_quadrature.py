@@ -201,7 +201,7 @@ def test_the_averaged_rule_is_exact_one_degree_beyond_gauss():
     matrix = rotated([3.0, -2.5, *np.linspace(-1, 1, 40)])
     start = torch.randn(1, 42, generator=seed(5), dtype=torch.float64)
     steps = 4
-    nodes, weights = _lanczos_rule(lambda rows: rows @ matrix, start, steps, torch.zeros(0, 42, dtype=torch.float64))
+    nodes, weights, _ = _lanczos_rule(lambda rows: rows @ matrix, start, steps, torch.zeros(0, 42, dtype=torch.float64))
     assert nodes.shape == (1, 2 * steps - 1)
     v = start[0] / start.norm()
     for degree in range(2 * steps + 1):

@@ -48,6 +48,11 @@ def missing(wanted: Iterable[Measurement]) -> list[Measurement]:
     return [measurement for measurement in wanted if not measurement.done]
 
 
+def unfinished(wanted: Iterable[Measurement]) -> list[Measurement]:
+    """Of what is measured, results that ended before they were done, by a budget."""
+    return [measurement for measurement in wanted if measurement.done and "stopped" in measurement.read().attrs]
+
+
 def measure(wanted: Iterable[Measurement], answer: Callable[[Measurement], xr.Dataset]) -> dict[str, float]:
     """Measure what is missing; returns seconds by the name of the probe.
 

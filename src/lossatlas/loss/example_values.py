@@ -16,7 +16,7 @@ from lossatlas.loss.criteria import Measure
 from lossatlas.loss.evaluation import Points, PointwiseValues, made_points
 from lossatlas.loss.functional_module import plain_transformer
 from lossatlas.loss.loss import Loss
-from lossatlas.loss.microbatches import DISTANCES
+from lossatlas.loss.microbatches import DISTANCES, rows_in_cache
 from lossatlas.loss.shares import single_losses
 from lossatlas.loss.single_examples import LinkedExamples
 from lossatlas.loss.subsample import why_together
@@ -44,7 +44,10 @@ class ExampleValues:
         self._scale = np.ones(len(components.measure.names))
         if components.averaging.weighted_by == "sum":
             self._scale[0] = sum(data.rows)
-        self._sample = data.taking(rows.split(max(data.rows)))
+        most = max(data.rows)
+        if hardware.microbatches_pay(data.device):
+            most = rows_in_cache(components.functional, components.cost, most)
+        self._sample = data.taking(rows.split(most))
         self._values = PointwiseValues(
             components.functional, components.statistics, self._sample, _singles(components.measure)
         )

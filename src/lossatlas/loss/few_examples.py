@@ -10,6 +10,7 @@ from torch import Tensor
 from lossatlas.loss.averaging import Averaging
 from lossatlas.loss.batches import first_rows
 from lossatlas.loss.criteria import Measure
+from lossatlas.loss.first_pass import TRIAL_OPERATIONS, TRIAL_ROWS
 from lossatlas.loss.loss import Loss
 from lossatlas.loss.subsample import graded_strata, sampled
 
@@ -39,6 +40,19 @@ def few_examples(loss: Loss, most: int = FEW) -> Loss:
     weights = parts.averaging.weights[chosen]
     averaging = Averaging(weights, parts.averaging.divisors, parts.averaging.weighted_by)
     return Loss(replace(parts, data=data, averaging=averaging, callbacks=()))
+
+
+def glimpse(loss: Loss) -> Loss:
+    """The loss itself where an evaluation is short, else a few of its examples: to time what the whole takes, and to
+    tell it from others, before anything is measured.
+
+    Args:
+        loss: the whole.
+    """
+    if loss.operations <= TRIAL_OPERATIONS:
+        return loss
+    each = loss.operations / loss.examples
+    return few_examples(loss, max(TRIAL_ROWS, int(TRIAL_OPERATIONS / each)))
 
 
 def examples_apart(loss: Loss, at: Tensor, *, most: int, rows: int) -> Loss | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from lossatlas.errors import InputError
 from lossatlas.files import known_to_json, read_json, write_json
 from lossatlas.loss.batch_norm import Norm
+from lossatlas.loss.few_examples import glimpse
 from lossatlas.loss.loss import Loss
 from lossatlas.probes.probe import Subject
 
@@ -27,6 +28,10 @@ class Folder:
 
     def result(self, name: str, suffix: str) -> Path:
         return self.root / "results" / f"{name}{suffix}"
+
+    def journal(self, name: str) -> Path:
+        """What was measured for a result that is not there yet."""
+        return self.root / "results" / f".{name}.journal"
 
     def figures(self, name: str) -> Path:
         return self.root / "figures" / name
@@ -75,7 +80,8 @@ def _identity(title: str, subject: Subject, settings: Mapping[str, Any]) -> dict
         "attributes": subject.loss.attrs,
         "batch_norms": sum(isinstance(part, Norm) for part in subject.loss.module.modules()),
         "weights": {name: _digest(theta) for name, theta in points.items()},
-        "values": {split: _values(loss, subject.theta) for split, loss in subject.losses.items()},
+        "data": {split: loss.fingerprint().hex() for split, loss in subject.losses.items()},
+        "values": {split: _values(glimpse(loss), subject.theta) for split, loss in subject.losses.items()},
         "examples": {split: loss.examples for split, loss in subject.losses.items()},
     }
 

@@ -63,7 +63,9 @@ class Plan:
         return cls(subjects, tuple(measurements), lacking)
 
     def cost(self, measurement: Measurement) -> Cost:
-        return measurement.probe.cost(self.subjects[measurement.name], measurement.settings)
+        """What it takes; a probe that has the setting `examples` may sample them."""
+        cost = measurement.probe.cost(self.subjects[measurement.name], measurement.settings)
+        return dataclasses.replace(cost, sampled=getattr(measurement.settings, "examples", "all") == "auto")
 
     def drawings(self, folder: Folder, title: str) -> list[Drawing]:
         return [

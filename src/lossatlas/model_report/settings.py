@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from lossatlas.probes import PROBES
+from lossatlas.probes.call import seconds_of
 from lossatlas.probes.probe import ODD, Precision, Probe, Settings
 
 OF_ONE_MODEL: dict[str, Probe] = {probe.name: probe for probe in PROBES if probe.of != "family"}
@@ -22,12 +23,18 @@ else:
 Steps = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: each plane's own)")]
 
 
+Budget = Annotated[str | None, tyro.conf.arg(metavar="TIME", help_behavior_hint="(default: none)")]
+
+
 @dataclass(frozen=True)
 class Shared(Settings):
     """What several probes share."""
 
     seed: int = 0
     """Of every random direction and vector."""
+    budget: Budget = None
+    """Time for all that is measured, such as "10 min": each probe then gives what can be had in its share, with its
+    larger error."""
     precision: Precision = "auto"
     """Of the curvature; auto: float64 below two million parameters, but the model's own for the density and the
     eigenvector plane."""
@@ -40,6 +47,8 @@ class Shared(Settings):
         super().__post_init__()
         if self.steps is not None:
             ODD.check("steps", self.steps)
+        if self.budget is not None:
+            seconds_of(self.budget)
 
 
 def _probe_settings() -> type[Any]:

@@ -104,7 +104,7 @@ def warn_where_wrong(check: DerivativeCheck, where: str) -> None:
             f"off by {worst.error:.1g} themselves): it is that of another function than the values are of. Look for "
             ".detach(), torch.no_grad, rounding or straight-through estimators, and autograd.Functions of your own in "
             "the module and the criterion (docs/howto/right_number.md)",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

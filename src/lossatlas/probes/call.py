@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
+from lossatlas.errors import SettingError
 from lossatlas.loss.loss import Loss
 from lossatlas.results.storage import load, save
 from lossatlas.work import Journal, Stopped, Work, bytes_of, current, working
@@ -110,7 +111,7 @@ def seconds_of(budget: float | str) -> float:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", str(budget))
     if found is None or found[2] not in UNITS or not float(found[1]) > 0:
-        raise ValueError(f"budget is {budget!r}: wanted seconds, or a text such as '30 s', '5 min' or '2 h'")
+        raise SettingError("budget", f"is {budget!r}: wanted seconds, or a text such as '30 s', '5 min' or '2 h'")
     return float(found[1]) * UNITS[found[2]]
 
 

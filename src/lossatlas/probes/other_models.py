@@ -41,7 +41,7 @@ def warn_of_borrowed_buffers(losses: Losses, points: Mapping[str, Tensor]) -> No
         warnings.warn(
             f"{found[0]} is measured with buffers that training wrote for other weights, {_listed(found[1])}: losses "
             f"there are not those that the weights had with their own; say which are meant, {CHOICES}",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

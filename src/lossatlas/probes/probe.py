@@ -18,7 +18,7 @@ from lossatlas.errors import SettingError
 from lossatlas.hardware import supports_float64
 from lossatlas.loss.loss import Loss
 from lossatlas.loss.other_models import borrowed_buffers, with_buffers
-from lossatlas.work import Work, working
+from lossatlas.work import Work, current, working
 
 Of = Literal["model", "trajectory", "pair", "models", "family"]
 Precision = Literal["auto", "float32", "float64"]
@@ -147,6 +147,7 @@ class Cost:
 
     evaluations: int = 0  # of the loss
     products: int = 0  # of a matrix of curvature and a vector
+    sampled: bool = False  # whether the evaluations may be of a sample of the examples
 
 
 @dataclass(frozen=True)
@@ -291,7 +292,7 @@ class Probe:
 
     def measure(self, subject: Subject, settings: Settings, generator: Generator) -> xr.Dataset:
         """The result for one subject; of a "pair" the other end is the first of the subject's other solutions."""
-        with working(Work()):  # what asks for many bounds, shows and keeps its work itself
+        with working(current() or Work()):  # what asks for many bounds, shows and keeps its work itself
             return self._measured(subject, settings, generator)
 
     def _measured(self, subject: Subject, settings: Settings, generator: Generator) -> xr.Dataset:

@@ -165,7 +165,11 @@ def surveys_of(losses: Losses, at: At, layout: Layout, *, examples: Examples, to
         layout: which nodes are asked first.
         examples, tol: as in `survey.survey`.
     """
-    found = {split: survey(loss, at, layout, examples=examples, tol=tol) for split, loss in by_split(losses).items()}
+    named = by_split(losses)
+    found = {
+        split: survey(loss, at, layout, examples=examples, tol=tol, share=1 / (len(named) - index))
+        for index, (split, loss) in enumerate(named.items())
+    }
     return {split: one for split, one in found.items() if one is not None}
 
 

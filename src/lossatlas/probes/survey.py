@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +26,7 @@ from lossatlas.numerics.two_phase import (
     sample_sizes,
     standard_errors,
 )
+from lossatlas.work import answered, seconds_left
 
 SMOOTH = ("loss", "penalty", "objective")  # metrics may have steps
 
@@ -64,6 +66,14 @@ CENTRE_SHARE = 4
 
 # Examples of a sample at least: a regression on nine pilots wants several times as many. Set by hand.
 MINIMAL_SAMPLE = 64
+
+# Examples for each node that surfaces took, pilots shared out, to the usual error (docs/design/sampling.md): for
+# estimates of time.
+TYPICAL_EXAMPLES = 3000
+
+# Nodes for which there is time at least where a call is to end early: with them the error of splines is some hundredths
+# of the range, and examples are worth more than further nodes (docs/design/sampling.md).
+FEW_NODES = 110
 
 # Passes over all examples that a surface takes without a sample, about: its nodes above a rough surface.
 PASSES_WITHOUT_SAMPLE = 40
@@ -187,11 +197,12 @@ class Survey:
         return np.column_stack([means, added, means[:, 0] + added])
 
 
-def survey(loss: Loss, at: At, layout: Layout, *, examples: Examples, tol: float) -> Survey | None:
+def survey(loss: Loss, at: At, layout: Layout, *, examples: Examples, tol: float, share: float = 1.0) -> Survey | None:
     """The survey of a loss over a grid; None where all examples are taken.
 
     With "auto" as many are drawn as the error takes, a fixed draw: `ERROR_IN_TOLERANCES` of `tol` of the loss's range
-    at all nodes at once. All are taken where that costs no more, and where examples cannot be told apart.
+    at all nodes at once; or as many as there is time for (`work`). All are taken where that costs no more, and where
+    examples cannot be told apart.
 
     Args:
         loss: of all examples.
@@ -199,6 +210,7 @@ def survey(loss: Loss, at: At, layout: Layout, *, examples: Examples, tol: float
         layout: of the grid.
         examples: "auto", "all", or how many at every node.
         tol: of the interpolation, relative to the range.
+        share: of the time that the call has left, for this loss.
 
     Raises:
         ValueError: a number of examples that there are not, or examples that cannot be told apart.
@@ -213,7 +225,7 @@ def survey(loss: Loss, at: At, layout: Layout, *, examples: Examples, tol: float
             check_examples(loss)
         except LinkedExamples:
             return None
-        return _planned(loss, at, layout, ERROR_IN_TOLERANCES * tol)
+        return _planned(loss, at, layout, ERROR_IN_TOLERANCES * tol, share)
     if not isinstance(examples, int) or not MINIMAL_SAMPLE <= examples <= total:
         raise ValueError(f"examples is {examples!r}: wanted 'auto', 'all', or {MINIMAL_SAMPLE} to {total:,}")
     if examples == total:
@@ -222,7 +234,14 @@ def survey(loss: Loss, at: At, layout: Layout, *, examples: Examples, tol: float
         check_examples(loss)
     except LinkedExamples as error:
         raise LinkedExamples(f"examples={examples}: {error}; wanted examples='all'") from error
-    return Survey(loss, at, layout, nested_sizes(total, examples), np.random.default_rng(0))
+    return Survey(loss, at, layout, nested_sizes(total, examples), _rng())
+
+
+def sampled_share(loss: Loss) -> float:
+    """Of all examples, about what a surface takes for each of its nodes, pilots included, where it may sample."""
+    if loss.examples < SAMPLED_EXAMPLES or loss.operations < hardware.SAMPLED_OPERATIONS:
+        return 1.0
+    return min(1.0, TYPICAL_EXAMPLES / loss.examples)
 
 
 def nested_sizes(total: int, sample: int, with_pilots: int | None = None) -> tuple[int, int, int]:
@@ -231,8 +250,8 @@ def nested_sizes(total: int, sample: int, with_pilots: int | None = None) -> tup
     return min(total, CENTRE_SHARE * pilots), pilots, min(sample, pilots)
 
 
-def _planned(loss: Loss, at: At, layout: Layout, error: float) -> Survey | None:
-    """The survey whose band is `error` of the range; None: all examples cost less.
+def _planned(loss: Loss, at: At, layout: Layout, error: float, share: float) -> Survey | None:
+    """The survey whose band is `error` of the range, or for which there is time; None: all examples cost less.
 
     From a first look at a few examples it grows, until the band at the pilots and between them is small enough.
     """
@@ -240,12 +259,14 @@ def _planned(loss: Loss, at: At, layout: Layout, error: float) -> Survey | None:
     operations = loss.operations / total * (len(layout.pilots) + len(layout.checks))
     look = FIRST_LOOK[operations * FIRST_LOOK[0] > LONG_LOOK]
     sizes = nested_sizes(total, look // 2, look)
+    start = time.perf_counter()
     while True:
-        found = Survey(loss, at, layout, sizes, np.random.default_rng(0))
+        found = Survey(loss, at, layout, sizes, _rng())
         means, (own, earlier) = found.errors_between()
         wanted = error * np.ptp(means) / (PLANNED_BAND * TAIL_FACTOR)
         if not wanted > 0 or not np.isfinite(wanted):
             return None
+        seconds = (time.perf_counter() - start) / _evaluations(sizes, layout, len(layout.checks))  # of an example
         if math.hypot(own, earlier) <= wanted or sizes[2] == total:
             return found
         with_pilots, sample = sample_sizes(
@@ -255,8 +276,31 @@ def _planned(loss: Loss, at: At, layout: Layout, error: float) -> Survey | None:
         largest = MOST_GROWTH * sizes[1]
         sample = max(min(sample, largest), MINIMAL_SAMPLE)
         sizes = nested_sizes(total, sample, max(min(with_pilots, largest), sample, sizes[1]))
-        if sizes[0] + len(layout.pilots) * sizes[1] + layout.nodes * sizes[2] >= PASSES_WITHOUT_SAMPLE * total:
+        affordable = _affordable(sizes, layout, share * seconds_left() / seconds)
+        if affordable != sizes:
+            return found if affordable[2] <= found.examples else Survey(loss, at, layout, affordable, _rng())
+        if _evaluations(sizes, layout, layout.nodes) >= PASSES_WITHOUT_SAMPLE * total:
             return None
+        start = time.perf_counter()
+
+
+def _evaluations(sizes: tuple[int, int, int], layout: Layout, nodes: int) -> int:
+    """Of single examples."""
+    return sizes[0] + len(layout.pilots) * sizes[1] + nodes * sizes[2]
+
+
+def _affordable(sizes: tuple[int, int, int], layout: Layout, evaluations: float) -> tuple[int, int, int]:
+    """As large a sample as so many evaluations of single examples allow, those that were chosen once in a folder."""
+    wanted = _evaluations(sizes, layout, min(layout.nodes, FEW_NODES))
+    smaller = min(1.0, evaluations / wanted)
+    chosen = [max(MINIMAL_SAMPLE, int(smaller * size)) for size in sizes]
+    kept = answered(torch.tensor(sizes), lambda: torch.tensor(chosen)).tolist()
+    return kept[0], kept[1], kept[2]
+
+
+def _rng() -> np.random.Generator:
+    """The draw is always the same one."""
+    return np.random.default_rng(0)
 
 
 def _values(loss: Loss, rows: np.ndarray, points: Points) -> np.ndarray:

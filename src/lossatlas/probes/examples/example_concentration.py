@@ -142,7 +142,7 @@ def example_concentration(
     if not linked:
         return result
     reasons = "; ".join(f"{split} loss: {why}" if split else why for split, why in linked.items())
-    warnings.warn(f"there are no losses of single examples, and so no shares: {reasons}", stacklevel=2)
+    warnings.warn(f"there are no losses of single examples, and so no shares: {reasons}", stacklevel=3)
     return result.assign_attrs(linked=reasons)
 
 
