@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tyro import _errors
 
-from lossatlas.cli import commands, main, parse
+from lossatlas.cli import main, parse, words
 from lossatlas.cli.messages import flags, rejection
 from lossatlas.errors import InputError
 from lossatlas.model_report.commands import Check, Probe
@@ -147,7 +147,7 @@ def test_an_unusable_study_file_is_one_line_and_status_2(text, message, capsys, 
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(commands, "STUDY_NEEDS", ("no_such_package",))
+    monkeypatch.setattr(words, "STUDY_NEEDS", ("no_such_package",))
     with pytest.raises(InputError, match=r"lossatlas run needs no_such_package, .*pip install 'lossatlas\[study\]'"):
         parse(["run"])
     with pytest.raises(InputError, match=r"no command 'launch': wanted one of probe, check$"):
@@ -160,6 +160,49 @@ def test_an_event_of_another_kind_is_left_to_tyro():
 
 
 # What help shows ----------------------------------------------------------------------------------------------------
+
+
+def test_what_help_says_of_a_command_is_what_its_type_says():
+    known = words.OF_A_STUDY | words.OF_A_MODEL
+    assert set(known) == set(COMMANDS)
+    for word, text in known.items():
+        said = " ".join((COMMANDS[word].__doc__ or "").split())
+        assert said.startswith(text.removesuffix("."))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ((), 0, "usage: lossatlas COMMAND"),
+        (("--help",), 0, "Train the networks of a study"),
+        (("-h",), 0, "lossatlas COMMAND --help"),
+        (("--version",), 0, "lossatlas 0."),
+        (("prob",), 2, "did you mean probe?"),
+    ],
+)
+def test_what_there_is_is_said_without_torch(arguments, status, said):
+    code = (
+        "import sys; from lossatlas.cli import main\n"
+        "try:\n    status = main(sys.argv[1:])\n"
+        "except SystemExit as stop:\n    status = stop.code or 0\n"
+        "heavy = {'torch', 'matplotlib', 'plotly', 'sklearn', 'scipy', 'tyro'} & set(sys.modules)\n"
+        "print(heavy or 'light'); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert said in " ".join((done.stdout + done.stderr).split())
+    assert done.stdout.splitlines()[-1] == "light"
+
+
+def test_a_name_of_the_package_is_imported_when_it_is_asked_for():
+    code = (
+        "import sys, lossatlas, xarray as xr; assert 'torch' not in sys.modules; "
+        "assert 'Atlas' in repr(xr.Dataset().atlas); "
+        "assert {'Loss', 'random_plane', 'PROBES'} <= set(dir(lossatlas)); "
+        "assert lossatlas.Loss.__name__ == 'Loss' and lossatlas.loss.loss; from lossatlas import *; spectrum; "
+        "assert not hasattr(lossatlas, 'no_such_name')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,22 +1,15 @@
-"""The command line: which command the arguments name, and the exit status of what came of it."""
+"""The command line: what the first word asks for, and the exit status of what came of it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import Annotated, Any, Union
+from typing import Any
 
-import tyro
 from rich.console import Console
-from tyro._errors import ParseErrorEvent, on_parse_error
 
-from lossatlas.cli.messages import rejection, wrong_setting
+from lossatlas.cli import words
 from lossatlas.errors import FAILED, INTERRUPTED, UNUSABLE, InputError, WorkersDied
-from lossatlas.model_report.commands import Check, Probe
-
-OF_A_STUDY = ("run", "report", "list", "show")
-STUDY_NEEDS = ("filelock", "PIL", "pydantic", "sklearn", "threadpoolctl", "typst")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -39,43 +32,17 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def parse(args: Sequence[str]) -> Any:
-    """The command that the arguments name; InputError when they name none, SystemExit(0) after --help."""
-    args = list(args) or ["--help"]
-    kinds = _commands(args)
-    by_name = {kind.__metadata__[0].name: kind.__origin__ for kind in kinds}
-    commands: Any = Union[kinds]  # noqa: UP007
-
-    def refuse(event: ParseErrorEvent) -> None:
-        if said := rejection(event, args, by_name):
-            raise InputError(said)  # else tyro prints what it has to say, and exits with status 2
-
-    try:
-        with on_parse_error(refuse):
-            command = tyro.cli(
-                commands, prog="lossatlas", description="An atlas of neural-network loss landscapes.", args=args
-            )
-    except ValueError as error:  # tyro lets pass what a table without a name of its own raises
-        if said := wrong_setting(error):
-            raise InputError(said) from error
-        raise
-    if args[0] == "run":
-        from lossatlas.study.commands import named_study
-
-        if command.study != named_study(args):
-            raise InputError(f"the study comes before the options: lossatlas run {command.study} --out ...")
-    return command
-
-
-def _commands(args: Sequence[str]) -> tuple[Any, ...]:
-    """The types of the commands; those of a study only where they may be wanted, since they take long to import."""
-    own = (Annotated[Probe, tyro.conf.subcommand("probe")], Annotated[Check, tyro.conf.subcommand("check")])
-    missing = [package for package in STUDY_NEEDS if find_spec(package) is None]
-    if missing and args[0] in OF_A_STUDY:
+    """The command that the arguments name; InputError when they name none, SystemExit(0) after --help and --version."""
+    word = args[0] if args else words.HELP[0]
+    if word in words.HELP or word == words.VERSION:
+        print(words.version_text() if word == words.VERSION else words.help_text())
+        raise SystemExit(0)
+    if word in words.OF_A_STUDY and (lacking := words.lacking_packages()):
         raise InputError(
-            f"lossatlas {args[0]} needs {', '.join(missing)}, which are not installed: pip install 'lossatlas[study]'"
+            f"lossatlas {word} needs {', '.join(lacking)}, which are not installed: pip install 'lossatlas[study]'"
         )
-    if missing or args[0] in ("probe", "check"):
-        return own
-    from lossatlas.study.commands import commands
+    if word not in words.available():
+        raise InputError(words.unknown_word(word))
+    from lossatlas.cli.arguments import command_of  # torch takes seconds to import
 
-    return (*commands(args), *own)
+    return command_of(list(args))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, get_type_hints
 
 import tyro
 from tyro import _errors as events  # not a public module: pyproject.toml names the versions that fit
 
+from lossatlas.cli.words import suggestion
 from lossatlas.errors import SettingError
-
-CLOSE = 0.7  # difflib's ratio, 0 to 1, from which a name is suggested; lower, and unrelated flags are
 
 
 def rejection(event: events.ParseErrorEvent, args: Sequence[str], commands: Mapping[str, Any]) -> str | None:
@@ -26,8 +24,6 @@ def rejection(event: events.ParseErrorEvent, args: Sequence[str], commands: Mapp
         commands: the type of each command by its name.
     """
     command = args[0]
-    if command not in commands:
-        return f"there is no command {command!r}{_suggestion(command, commands)}: wanted one of {', '.join(commands)}"
     known = flags(commands[command])
     if isinstance(event, events.UnrecognizedArgs):
         return _unknown(event.tokens, command, known)
@@ -39,9 +35,9 @@ def rejection(event: events.ParseErrorEvent, args: Sequence[str], commands: Mapp
             return _missing([name], args, known)
         return f"{name}: wanted {event.argument.lowered.metavar}, got nothing"
     if isinstance(event, events.InvalidChoice):
-        suggestion = _suggestion(event.value, event.choices)
+        near = suggestion(event.value, event.choices)
         flag, choices = event.argument.display_name(), ", ".join(event.choices)
-        return f"{flag}: wanted one of {choices}, got {event.value!r}{suggestion}"
+        return f"{flag}: wanted one of {choices}, got {event.value!r}{near}"
     if isinstance(event, events.InstantiationFailure):
         return _wrong_value(event, known)
     return None
@@ -109,8 +105,8 @@ def _unknown(tokens: Sequence[str], command: str, known: Sequence[str]) -> str:
         return f"{tokens[0]!r} belongs to no option: see `lossatlas {command} --help`"
     flag = _flag(option[2:])
     ends = [one for one in known if one.endswith(f".{flag[2:]}")]
-    suggestion = f" (did you mean {ends[0]}?)" if len(ends) == 1 else _suggestion(flag, known)
-    return f"there is no option {option}{suggestion}: see `lossatlas {command} --help`"
+    near = f" (did you mean {ends[0]}?)" if len(ends) == 1 else suggestion(flag, known)
+    return f"there is no option {option}{near}: see `lossatlas {command} --help`"
 
 
 def _missing(names: Sequence[str], args: Sequence[str], known: Sequence[str]) -> str:
@@ -120,11 +116,6 @@ def _missing(names: Sequence[str], args: Sequence[str], known: Sequence[str]) ->
     if unknown:
         return _unknown(unknown, args[0], known)
     return f"{', '.join(names)} is missing: see `lossatlas {args[0]} --help`"
-
-
-def _suggestion(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=CLOSE)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _wrong_value(event: events.InstantiationFailure, known: Sequence[str]) -> str | None:

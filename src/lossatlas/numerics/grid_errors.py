@@ -47,6 +47,9 @@ ABOVE_BASELINE = {
 # less often; with more, they are larger (docs/design/surfaces.md).
 EARLY_FACTOR = 2.0
 
+# Of the largest error of a sample that is left out: no more is stated anywhere. With less, errors hold less often.
+EARLY_BOUND = 3.0
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -127,6 +130,9 @@ def early_errors(interpolant: GridInterpolant) -> np.ndarray:
             below = samples.baseline.error
             stated = stated + np.where(logs, np.log1p(below / samples.baseline.values), below)
         error = np.where(logs, values * np.expm1(stated), stated)
+        left_out = interpolant.left_out(len(samples))  # (m, v)
+        worst = np.where(logs, samples.values * np.expm1(np.abs(left_out)), np.abs(left_out)).max(0)
+        error = np.minimum(error, np.where(samples.smooth, EARLY_BOUND * worst, np.inf))
     return np.where(samples.measured[:, None], 0.0, error)
 
 

@@ -81,13 +81,20 @@ class GridInterpolant:
         Args:
             count: so many samples that came first are known; the splines must have been laid through them.
         """
+        residuals = self.left_out(count)
+        nearest = self.splines.nearest(NEIGHBORS[len(self.samples.grid.axes)], among=count)
+        return np.sqrt(np.square(residuals[nearest]).mean(1))
+
+    def left_out(self, count: int) -> np.ndarray:
+        """Leave-one-out residuals of the samples that came first, `(count, v)`, of what is interpolated, by the spline
+        that is trusted; the splines must have been laid through them.
+        """
         data = self._data()[:count]
         residuals = self.splines.leave_one_out(data, power=5)
         rough = ~self.samples.smooth
         if rough.any():
             residuals[:, rough] = self.splines.leave_one_out(data[:, rough], power=1)
-        nearest = self.splines.nearest(NEIGHBORS[len(self.samples.grid.axes)], among=count)
-        return np.sqrt(np.square(residuals[nearest]).mean(1))
+        return residuals
 
     def most_doubtful(self, count: int) -> np.ndarray:
         """Up to `count` nodes where the splines disagree most, at a distance from each other, as rows of the grid."""
