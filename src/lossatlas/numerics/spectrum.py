@@ -25,6 +25,7 @@ class ExtremalSpectrum:
     products: int  # rows multiplied, those of lower precision included
     rough_products: int  # of these, rows of lower precision
     converged: bool  # every residual is at most the tolerance
+    vectors: Tensor  # (k + 1, P), of the largest and then of the smallest, in their precision
 
 
 def extremal_spectrum(
@@ -40,6 +41,7 @@ def extremal_spectrum(
     coarse: Product | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
+    initial: Tensor | None = None,
 ) -> ExtremalSpectrum:
     """By block Lanczos (`lanczos.extremal_eigenpairs`), and Hutchinson's trace on what is left of the eigenvectors.
 
@@ -55,6 +57,7 @@ def extremal_spectrum(
         coarse: the product with still less, for the samples of the trace, whose own error is far larger.
         device: of the vectors.
         dtype: of the vectors.
+        initial: rows `(m, P)` near the wanted eigenvectors, to begin with; None: random ones.
 
     Raises:
         ValueError: more eigenvalues wanted than there are or `max_products` can find, fewer than 2 samples, or a
@@ -63,12 +66,12 @@ def extremal_spectrum(
     exact, lower = _CountedProduct(product), None if rough is None else _CountedProduct(rough)
     pairs = extremal_eigenpairs(
         exact, size, largest=k, smallest=1, generator=generator, tol=tol, max_products=max_products, rough=lower,
-        device=device, dtype=dtype,
+        device=device, dtype=dtype, initial=initial,
     )  # fmt: skip
     lowest = lower if coarse is None else _CountedProduct(coarse)
+    vectors = torch.cat([pairs.largest_vectors, pairs.smallest_vectors])
     value, error = trace(
-        exact, size, samples=samples, generator=generator, rough=lowest,
-        deflate=torch.cat([pairs.largest_vectors, pairs.smallest_vectors]),
+        exact, size, samples=samples, generator=generator, rough=lowest, deflate=vectors,
         deflated_trace=float(pairs.largest.sum() + pairs.smallest.sum()),
     )  # fmt: skip
     rough_products = sum(counted.rows for counted in {lower, lowest} if counted is not None)
@@ -82,6 +85,7 @@ def extremal_spectrum(
         products=exact.rows + rough_products,
         rough_products=rough_products,
         converged=pairs.converged,
+        vectors=vectors,
     )
 
 
@@ -116,6 +120,7 @@ def dense_spectrum(product: Product, size: int, *, k: int, device: torch.device 
         products=size,
         rough_products=0,
         converged=True,
+        vectors=torch.cat([vectors.T.flip(0)[:k], vectors.T[:1]]),
     )
 
 

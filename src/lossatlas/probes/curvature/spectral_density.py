@@ -170,7 +170,7 @@ def _sampled(
         pairs.largest if pairs else none, pairs.largest_residuals if pairs else none,
         float(pairs.smallest[0]) if pairs else math.nan, float(pairs.smallest_residuals[0]) if pairs else math.nan,
         mean * size, error * size, found.products + (pairs.products if pairs else 0), 0,
-        pairs.converged if pairs else True,
+        pairs.converged if pairs else True, none if outliers is None else outliers[1],
     )  # fmt: skip
 
 

@@ -11,19 +11,32 @@ import xarray as xr
 from torch import Tensor
 
 from lossatlas.loss.fidelity import coarsened
+from lossatlas.loss.loss import Loss
 from lossatlas.numbers import number, with_error
-from lossatlas.numerics.spectrum import dense_spectrum, extremal_spectrum
+from lossatlas.numerics.spectrum import ExtremalSpectrum, dense_spectrum, extremal_spectrum
 from lossatlas.operators.matrices import KINDS, Matrix, curvature_product, named_after, pays_in_single
 from lossatlas.probes.call import with_keywords
 from lossatlas.probes.derivatives import checked, doubted
 from lossatlas.probes.other_models import warn_of_borrowed_buffers
 from lossatlas.probes.probe import POSITIVE, PRODUCTS_PER_PAIR, Column, Cost, Probe, Settings, Subject, Told, at_least
+from lossatlas.probes.sampled_spectrum import SampledEnds, sampled_ends
 from lossatlas.probes.sampling import Losses, by_split, join_splits
 from lossatlas.probes.stationarity import COLUMNS, PRODUCTS, on_a_slope, standing
+from lossatlas.probes.survey import Examples
 from lossatlas.probes.telling import table
 from lossatlas.random_streams import check_generator
 from lossatlas.results.variables import UNITS
 from lossatlas.splits import splits
+
+CURVATURE = {"units": "criterion / parameter²"}
+VARIABLES = {
+    "held_out": {"long_name": "vᵀAv of the vectors on examples that were not used", **CURVATURE},
+    "sampling_error": {"long_name": "how far eigenvalues may be from those of all examples", **CURVATURE},
+    "smallest_held_out": {"long_name": "vᵀAv of the smallest's vector on examples that were not used", **CURVATURE},
+    "smallest_sampling_error": {"long_name": "how far the smallest may be from that of all examples", **CURVATURE},
+    "trace_sampling_error": {"long_name": "standard error of the trace by the sample of examples", **CURVATURE},
+}
+KNOWN = UNITS | VARIABLES
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,8 @@ class SpectrumSettings(Settings):
     """Whose eigenvalues: the Hessian's, the Gauss-Newton matrix's, or the empirical Fisher's."""
     check: bool = True
     """Whether derivatives are checked against differences beside the point."""
+    examples: Examples = "auto"
+    """Of the products: auto (a sample of those of a large model), all, or a number."""
 
 
 @with_keywords
@@ -58,6 +73,7 @@ def spectrum(
     dtype: torch.dtype = torch.float64,
     mixed: bool = True,
     check: bool = True,
+    examples: Examples = "auto",
 ) -> xr.Dataset:
     """The k largest eigenvalues of the Hessian, the smallest one, and the trace, each with its error.
 
@@ -91,13 +107,16 @@ def spectrum(
         dtype: precision of the answer.
         mixed: whether to search in float32 first where that pays.
         check: whether gradient and Hessian are checked against differences beside θ (`derivative_check`).
+        examples: of the products: "all", a number, or "auto", all but for large models on many examples, of which a
+            sample grows until its error is a tenth of the largest eigenvalue (`sampled_spectrum.sampled_ends`).
 
     Returns:
         eigenvalues, residuals `(eigenvalue,)`; smallest, smallest_residual, trace, trace_error, products, of which
         rough_products of less precision, converged, derivative_check with its error; gradient_norm,
         gradient_norm_relative, gradient_decrease and stationary, which say where the point stands
         (`stationarity.standing`); all with a leading `split` for several losses. The attribute `matrix` says which it
-        was.
+        was. From a sample also held_out `(eigenvalue,)`, vᵀAv on examples that were not used, and sampling_error, how
+        far eigenvalues may be from those of all examples; the same for the smallest, and trace_sampling_error.
     """
     parts = {}
     check_generator(generator)
@@ -112,17 +131,11 @@ def spectrum(
         if max_products < k + 1:
             raise ValueError(f"max_products is {max_products}: {k} + 1 eigenvalues take {k + 1} products at least")
         own = torch.Generator().manual_seed(seed)
-        exact = loss if loss.dtype is dtype else loss.to(dtype)
-        product = curvature_product(matrix, exact, theta)
-        if size <= k + 1 + samples:
-            ends = dense_spectrum(product, size, k=k, device=theta.device)
-        else:
-            rough = curvature_product(matrix, loss, theta) if mixed and pays_in_single(loss, size, dtype, tol) else None
-            ends = extremal_spectrum(
-                product, size, k=k, samples=samples, generator=own, tol=tol, max_products=max_products,
-                rough=rough, coarse=None if rough is None else coarsened(rough, loss.operations),
-                device=theta.device, dtype=dtype,
-            )  # fmt: skip
+        search = _Search(theta, matrix, k, samples, tol, max_products, dtype, mixed, own)
+        sample = sampled_ends(loss, theta, search, examples=examples, matrix=matrix, generator=own)
+        used = loss if sample is None else sample.loss
+        ends = search(loss, None) if sample is None else sample.ends
+        exact = used if used.dtype is dtype else used.to(dtype)
         top = math.nan if matrix == "fisher" else float(ends.largest[0])  # F is not in units of curvature
         checks = checked(exact, theta, split, matrix=matrix, check=check)
         scalars = (
@@ -137,12 +150,15 @@ def spectrum(
                 "rough_products": ends.rough_products,
                 "converged": ends.converged,
             }
+            | ({} if sample is None else _of_sample(sample, loss))
         )
+        errors = {} if sample is None else {"held_out": sample.held_out[:k], "sampling_error": sample.errors[:k]}
         parts[split] = xr.Dataset(
             {
                 "eigenvalues": ("eigenvalue", ends.largest.numpy(), UNITS["eigenvalues"]),
                 "residuals": ("eigenvalue", ends.residuals.numpy(), UNITS["residuals"]),
-                **{name: ((), value, UNITS.get(name, {})) for name, value in scalars.items()},
+                **{name: ("eigenvalue", values.numpy(), VARIABLES[name]) for name, values in errors.items()},
+                **{name: ((), value, KNOWN.get(name, {})) for name, value in scalars.items()},
             },
             {"eigenvalue": range(1, k + 1)},
             {
@@ -154,6 +170,45 @@ def spectrum(
             },
         )
     return named_after(join_splits(parts), matrix)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Finds the ends of the spectrum of a loss, all of its examples or some."""
+
+    theta: Tensor
+    matrix: Matrix
+    k: int
+    samples: int
+    tol: float
+    max_products: int
+    dtype: torch.dtype
+    mixed: bool
+    generator: torch.Generator
+
+    def __call__(self, loss: Loss, initial: Tensor | None) -> ExtremalSpectrum:
+        size, theta = loss.layout.size, self.theta
+        product = curvature_product(self.matrix, loss if loss.dtype is self.dtype else loss.to(self.dtype), theta)
+        if size <= self.k + 1 + self.samples:
+            return dense_spectrum(product, size, k=self.k, device=theta.device)
+        single = self.mixed and pays_in_single(loss, size, self.dtype, self.tol)
+        rough = curvature_product(self.matrix, loss, theta) if single else None
+        return extremal_spectrum(
+            product, size, k=self.k, samples=self.samples, generator=self.generator, tol=self.tol,
+            max_products=self.max_products, rough=rough,
+            coarse=None if rough is None else coarsened(rough, loss.operations), device=theta.device,
+            dtype=self.dtype, initial=initial,
+        )  # fmt: skip
+
+
+def _of_sample(sample: SampledEnds, loss: Loss) -> dict[str, float]:
+    return {
+        "smallest_held_out": float(sample.held_out[-1]),
+        "smallest_sampling_error": float(sample.errors[-1]),
+        "trace_sampling_error": sample.trace_error,
+        "sampled_examples": sample.loss.examples,
+        "all_examples": loss.examples,
+    }
 
 
 def _call(subject: Subject, settings: SpectrumSettings, generator: torch.Generator) -> xr.Dataset:
@@ -177,6 +232,10 @@ def _tell(result: xr.Dataset, _: str) -> Told:
         ]
         lines.append((f"{split}, smallest", number(float(part.smallest), 4), number(float(part.smallest_residual), 2)))
         doubt = "" if bool(part.converged) else " (not all converged: see the residuals)"
+        if "sampled_examples" in part:
+            few, every = int(part.sampled_examples), int(part.all_examples)
+            off = number(float(part.sampling_error[0]), 2)
+            doubt += f"; from {few:,} of {every:,} examples: on others the largest may be off by {off}"
         said.append(
             f"{split}: largest eigenvalue {number(float(part.eigenvalues[0]), 4)}, smallest "
             f"{number(float(part.smallest), 3)}, trace {with_error(float(part.trace), float(part.trace_error))} "
@@ -201,6 +260,7 @@ PROBE = Probe(
         "Scaling the layers of a ReLU network against each other leaves its function and changes these numbers (Dinh "
         "et al. 2017): compare them between networks with care."
     ),
+    variables=VARIABLES,
     cost=_cost,
     tell=_tell,
     columns={
