@@ -185,7 +185,7 @@ def test_what_there_is_is_said_without_torch(arguments, status, said):
         "import sys; from lossatlas.cli import main\n"
         "try:\n    status = main(sys.argv[1:])\n"
         "except SystemExit as stop:\n    status = stop.code or 0\n"
-        "heavy = {'torch', 'matplotlib', 'plotly', 'sklearn', 'scipy', 'tyro'} & set(sys.modules)\n"
+        "heavy = {'torch', 'matplotlib', 'plotly', 'sklearn', 'h5py', 'tyro'} & set(sys.modules)\n"
         "print(heavy or 'light'); sys.exit(status)"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
