@@ -13,6 +13,7 @@ from lossatlas.execution.failures import failures
 from lossatlas.execution.measuring import missing
 from lossatlas.files import read_json
 from lossatlas.study.config import Run
+from lossatlas.study.manifest import check_manifest
 from lossatlas.study.store import Store, open_store
 from lossatlas.study.subjects import of_run
 
@@ -20,6 +21,7 @@ from lossatlas.study.subjects import of_run
 def list_runs(root: Path, console: Console) -> None:
     """One line per network: how far it is and how well it does."""
     store = open_store(root)
+    check_manifest(root)
     table = Table("dataset", "arch", "activation", "optimizer", "weight decay", "data seed", "seed", "state", box=None)
     for heading in ("test loss", "test accuracy"):
         table.add_column(heading, justify="right")
@@ -46,6 +48,7 @@ def list_runs(root: Path, console: Console) -> None:
 def show_run(named: str, root: Path, console: Console) -> None:
     """One network: its settings, its numbers, what was measured of it and where its figures are."""
     store = open_store(root)
+    check_manifest(root)
     run = _find(store, named)
     folder = store.run_folder(run)
     console.print(f"{run}\n{folder}", highlight=False)

@@ -41,6 +41,8 @@ class Run:
     """Files of each figure; png is among them always, since the report shows it."""
     workers: Workers = 0
     """Processes that work at once, one thread each."""
+    repair: bool = False
+    """Delete files that are damaged (their checksums tell), and make them anew."""
     fields: Annotated[Study, tyro.conf.arg(name="")] = MOONS
 
     def __call__(self, console: Console) -> int:
@@ -60,6 +62,7 @@ class Run:
             workers=workers,
             progress=Progress(console),
             announce=lambda seconds: _announce(seconds, console),
+            repaired=(lambda files: _repaired(files, console)) if self.repair else None,
         )
         return _close(account, console)
 
@@ -132,6 +135,12 @@ def _processes(workers: int) -> int:
     if workers < 0:
         raise InputError(f"--workers is {workers}: wanted a number from 1 up, or 0 for one per core")
     return workers or available_cores()
+
+
+def _repaired(files: Sequence[Path], console: Console) -> None:
+    for file in files:
+        console.print(f"damaged, and made anew: {file}", highlight=False, markup=False)
+    console.print(f"{counted(len(files), 'damaged file')}", highlight=False)
 
 
 def _announce(stages: Mapping[str, float], console: Console) -> None:

@@ -17,7 +17,7 @@ from lossatlas.execution.measuring import missing
 from lossatlas.execution.processes import start_workers
 from lossatlas.execution.progress import Progress
 from lossatlas.study import figures as figures_of
-from lossatlas.study import subjects
+from lossatlas.study import manifest, subjects
 from lossatlas.study.analysis import tables
 from lossatlas.study.atlas import Atlas, draw_atlas
 from lossatlas.study.config import Run, Study
@@ -63,6 +63,7 @@ def run_study(
     progress: Progress,
     formats: Sequence[Format] = PNG,
     announce: Callable[[Mapping[str, float]], None] = lambda seconds: None,
+    repaired: Callable[[Sequence[Path]], None] | None = None,
 ) -> Account:
     """Do a study in the folder `root`, or what is still missing of it.
 
@@ -74,10 +75,15 @@ def run_study(
         progress: where progress is shown.
         formats: those of the figures.
         announce: is told about how many seconds each stage will take, before the work; not where nothing is to be done.
+        repaired: is told which files were damaged, are deleted and will be made anew; None: they are an error.
 
     Raises InputError for what cannot be used, WorkersDied when a worker is killed, OSError when the disk is full.
     """
     with claim(root, study, versions()) as store:
+        if repaired is None:
+            manifest.check_manifest(root)
+        else:
+            repaired(manifest.repair(store))
         store.check_checkpoints()
         account, estimate = Account(store), StudyEstimate(store)
         if stages := expected(store, estimate, figures=figures, workers=workers):
@@ -89,6 +95,7 @@ def run_study(
                 account.worked += run_jobs(pool, _measuring_jobs(store, estimate), progress, "probes")
             if figures:
                 _draw(store, pool, account, progress, formats)
+        manifest.write_manifest(root)
         _write_tables(store, account, pages=figures)
         return _closed(account)
 
@@ -103,6 +110,7 @@ def report_study(root: Path, *, workers: int, progress: Progress, formats: Seque
         formats: those of the figures.
     """
     with claim(root, open_store(root).study, None) as store:
+        manifest.check_manifest(root)
         account = Account(store)
         with start_workers(workers) as pool:
             _draw(store, pool, account, progress, formats)
