@@ -80,11 +80,10 @@ def run_study(
     Raises InputError for what cannot be used, WorkersDied when a worker is killed, OSError when the disk is full.
     """
     with claim(root, study, versions()) as store:
-        if repaired is None:
-            manifest.check_manifest(root)
-        else:
+        if repaired is not None:
             repaired(manifest.repair(store))
         store.check_checkpoints()
+        manifest.check_manifest(root)
         account, estimate = Account(store), StudyEstimate(store)
         if stages := expected(store, estimate, figures=figures, workers=workers):
             announce(stages)
