@@ -47,11 +47,14 @@ def test_what_ended_early_says_so_and_goes_on(problem_file, tmp_path, monkeypatc
     assert part.attrs["stopped"] == "by its share of the budget"
     assert 12 <= int(part.measured.sum()) < 30
     assert (tmp_path / "out" / "results" / ".random_plane.journal").is_file()
+    ended = "was ended by its share of the budget, before it was done"
+    assert ended in (tmp_path / "out" / "report.md").read_text()
     capsys.readouterr()
     monkeypatch.setattr(Work, "over", property(lambda self: False))
     assert main(command) == 0
     whole = read_result(tmp_path / "out" / "results" / "random_plane.nc")
     assert "stopped" not in whole.attrs
+    assert ended not in (tmp_path / "out" / "report.md").read_text()
     assert not list((tmp_path / "out" / "results").glob(".*.journal"))
     assert main(["probe", f"{problem_file}:problem", "--out", str(tmp_path / "other"), *plane]) == 0
     again = read_result(tmp_path / "other" / "results" / "random_plane.nc")

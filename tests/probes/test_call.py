@@ -202,6 +202,17 @@ def test_another_call_does_not_take_what_was_kept_for_this_one(data, loss, tmp_p
         assert not kept.identical(one)
 
 
+@pytest.mark.parametrize("damage", [lambda whole: whole[:40], lambda whole: b"", lambda whole: b"x" + whole[1:]])
+def test_a_damaged_result_is_made_again(loss, tmp_path, damage):
+    def ask():
+        return interpolate(loss, 0 * loss.theta, loss.theta, steps=5, folder=tmp_path)
+
+    whole, file = ask(), tmp_path / "interpolate.nc"
+    file.write_bytes(damage(file.read_bytes()))
+    assert ask().identical(whole)
+    assert ask().identical(whole)
+
+
 def test_a_killed_call_goes_on(tmp_path):
     """The first process dies in the middle; the second measures the rest only, to the same numbers."""
     code = textwrap.dedent(

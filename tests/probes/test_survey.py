@@ -15,7 +15,7 @@ from lossatlas.loss.metrics import accuracy
 from lossatlas.loss.single_examples import LinkedExamples
 from lossatlas.numerics.grid_samples import Grid
 from lossatlas.parameters.curves import Affine
-from lossatlas.probes.sampling import layout_of
+from lossatlas.probes.node_layout import layout_of
 from lossatlas.probes.survey import Survey, nested_sizes, survey
 
 EXAMPLES = 6000

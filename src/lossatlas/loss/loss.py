@@ -323,7 +323,7 @@ class Loss:
                         total += torch.autograd.grad(share, leaf)[0]
             return total
 
-        return answered(leaf, summed, evaluations=1)
+        return answered(leaf, summed, evaluations=1).to(leaf.device)
 
     @property
     def chunk(self) -> int:

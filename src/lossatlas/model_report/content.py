@@ -131,6 +131,11 @@ def _of_probe(
     elif far and problem["batch_norms"] and buffers == "stored":
         blocks.append(Paragraph((FROZEN_STATISTICS, Code('options={"buffers": "re-estimated"}'), ".")))
     for measurement in made:
+        if stopped := results[measurement.name].attrs.get("stopped"):
+            words = (
+                f"{measurement.name} was ended {stopped}, before it was done: these are the numbers that there were."
+            )
+            blocks.append(Paragraph((words,)))
         blocks += _blocks(told[measurement.name], measurement.name)
         files = sorted(folder.figures(measurement.name).glob("*.png"), key=_order)
         figures = tuple(

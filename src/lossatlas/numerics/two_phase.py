@@ -111,7 +111,7 @@ class Phase:
 
     @cached_property
     def _columns(self) -> np.ndarray:
-        return np.column_stack([np.ones(len(self.regressors)), self.regressors]) @ self._rotation
+        return self.columns_of(self.regressors)
 
     @cached_property
     def _rotated_means(self) -> np.ndarray:

@@ -36,7 +36,7 @@ class Hessian:
     def __call__(self, vectors: Tensor) -> Tensor:
         """H times each row of `vectors`, `(k, P)` -> `(k, P)`, in the loss's precision."""
         rows = vectors.to(self._block.leaf)
-        return answered(rows, lambda: self._times(rows), products=len(rows))
+        return answered(rows, lambda: self._times(rows), products=len(rows)).to(rows.device)
 
     def _times(self, rows: Tensor) -> Tensor:
         leaf = self._block.leaf

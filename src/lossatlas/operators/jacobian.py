@@ -38,7 +38,7 @@ class OutputProduct(ABC):
 
     def __call__(self, vectors: Tensor) -> Tensor:
         rows = vectors.to(self._block.leaf)
-        return answered(rows, lambda: self._times(rows), products=len(rows))
+        return answered(rows, lambda: self._times(rows), products=len(rows)).to(rows.device)
 
     def _times(self, rows: Tensor) -> Tensor:
         leaf = self._block.leaf

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lossatlas.errors import SettingError
 from lossatlas.loss.loss import Loss
-from lossatlas.results.storage import load, save
+from lossatlas.results.storage import load, write_result
 from lossatlas.work import Journal, Stopped, Work, bytes_of, current, working
 
 KEYWORDS = ("progress", "budget", "folder")
@@ -53,10 +53,8 @@ def with_keywords(probe: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]
         seconds = None if budget is None else seconds_of(budget)
         kept = None if folder is None else Path(folder) / f"{probe.__name__}.nc"
         about = b"" if folder is None else digest((probe.__name__, args, knobs))
-        if kept is not None and kept.is_file():
-            done = load(kept)
-            if done.attrs.pop("call", None) == about.hex():
-                return done
+        if kept is not None and (done := _kept(kept, about)) is not None:
+            return done
         journal = None if kept is None else Journal(kept.with_suffix(".journal"), about)
         work = Work(None if seconds is None else time.monotonic() + seconds, journal, interruptible=True)
         try:
@@ -77,7 +75,7 @@ def with_keywords(probe: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]
         if work.cut_short:
             return result.assign_attrs(stopped="by Ctrl-C" if work.interrupted else f"by its budget of {seconds:g} s")
         if kept is not None:
-            save(result.assign_attrs(call=about.hex()), kept)
+            write_result(kept, result.assign_attrs(call=about.hex()))
         return result
 
     signature = inspect.signature(probe)
@@ -89,6 +87,17 @@ def with_keywords(probe: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]
     call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])  # type: ignore[attr-defined]
     call.__doc__ = _documented(probe.__doc__ or "")
     return call
+
+
+def _kept(file: Path, about: bytes) -> xr.Dataset | None:
+    """The result of the same call, where `file` has it whole."""
+    if not file.is_file():
+        return None
+    try:
+        done = load(file)
+    except ValueError:  # damaged: it is made again from the journal
+        return None
+    return done if done.attrs.pop("call", None) == about.hex() else None
 
 
 def _documented(text: str) -> str:

@@ -17,7 +17,8 @@ from lossatlas.loss.fidelity import rough_losses
 from lossatlas.loss.loss import Loss, Points
 from lossatlas.numerics.adaptive_grid import BASELINE_PAYS_FROM, FilledGrid, fill
 from lossatlas.numerics.grid_samples import Grid
-from lossatlas.probes.survey import SMOOTH, At, Examples, Layout, Survey, spread_to_all, survey
+from lossatlas.probes.node_layout import NodeLayout, layout_along, layout_of
+from lossatlas.probes.survey import SMOOTH, At, Examples, Survey, spread_to_all, survey
 from lossatlas.results.variables import UNITS
 from lossatlas.work import bounded
 
@@ -26,15 +27,9 @@ Losses = Loss | Mapping[str, Loss]
 # Largest error of a surface, relative to its range. A smaller one takes more evaluations (docs/design/evaluation.md).
 SURFACE_TOL = 0.01
 
-# Nodes along each axis that are known on many examples, by the dimensions of the grid. With fewer the error of a sample
-# is larger; with more they cost more than the rest (docs/design/sampling.md).
-PILOTS_ALONG = {1: 5, 2: 3}
-
 # Floating-point operations between two looks at the clock where a call may end early. With more it ends later; with
 # less fewer points are evaluated together.
 NODES_OPERATIONS = 10**10
-
-TYPICAL_NODES = 160  # that the plane of a trained network takes on the average (docs/design/surfaces.md)
 
 
 def by_split(losses: Losses) -> dict[str, Loss]:
@@ -156,7 +151,7 @@ class Chosen:
         return torch.cat([self.points[row : row + 1] for row in self.rows[index].tolist()])
 
 
-def surveys_of(losses: Losses, at: At, layout: Layout, *, examples: Examples, tol: float) -> dict[str, Survey]:
+def surveys_of(losses: Losses, at: At, layout: NodeLayout, *, examples: Examples, tol: float) -> dict[str, Survey]:
     """The surveys of those losses that are sampled, by split.
 
     Args:
@@ -171,18 +166,6 @@ def surveys_of(losses: Losses, at: At, layout: Layout, *, examples: Examples, to
         for index, (split, loss) in enumerate(named.items())
     }
     return {split: one for split, one in found.items() if one is not None}
-
-
-def layout_along(places: np.ndarray, nodes: int | None = None) -> Layout:
-    """The layout of points along a curve: pilots at its ends and between, the last one first.
-
-    Args:
-        places: of the points, `(n, d)`, in order.
-        nodes: how many will be measured; None: these.
-    """
-    pilots = np.unique(np.linspace(0, len(places) - 1, min(PILOTS_ALONG[1], len(places))).round().astype(int))
-    checks = np.unique((pilots[1:] + pilots[:-1]) // 2)
-    return Layout(places[np.roll(pilots, 1)], places[checks], nodes=len(places) if nodes is None else nodes)
 
 
 def sample_grid(
@@ -312,33 +295,6 @@ def examples_of_plane(examples: Examples, *, exact: bool) -> Examples:
         exact: whether every node is measured.
     """
     return "all" if exact and examples == "auto" else examples
-
-
-def layout_of(grid: Grid, *, exact: bool) -> Layout:
-    """Which nodes of a grid are known on many examples, which tell what these do not, and how many there will be.
-
-    Args:
-        grid: of one or two axes.
-        exact: whether every node is measured.
-    """
-    along = PILOTS_ALONG[len(grid.axes)]
-    pilots = grid.nodes[grid.coarse_rows(along)]
-    centre = np.array([np.abs(axis).argmin() for axis in grid.axes])
-    pilots = np.concatenate([centre[None], pilots[(pilots != centre).any(1)]])
-    checks = grid.nodes[_between(grid)]
-    return Layout(pilots, checks, nodes=len(grid) if exact else min(len(grid), TYPICAL_NODES))
-
-
-def _between(grid: Grid) -> np.ndarray:
-    """Rows of nodes a quarter of the way along each axis from its ends, and of those on the edges."""
-    quarters = [np.unique([len(axis) // 4, len(axis) - 1 - len(axis) // 4]) for axis in grid.axes]
-    inside = np.stack(np.meshgrid(*quarters, indexing="ij"), -1).reshape(-1, len(grid.axes))
-    if len(grid.axes) == 1:
-        return inside[:, 0]
-    last = np.array(grid.shape) - 1
-    sides = [np.where(np.arange(2) == axis, end, node) for node in inside for axis in (0, 1) for end in (0, last[axis])]
-    nodes = np.unique(np.concatenate([inside, sides]), axis=0)
-    return np.asarray(np.ravel_multi_index(tuple(nodes.T), grid.shape))
 
 
 def _at_nodes(loss: Loss, sample: Survey | None, nodes: np.ndarray, at: At) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -26,6 +25,7 @@ from lossatlas.numerics.two_phase import (
     sample_sizes,
     standard_errors,
 )
+from lossatlas.probes.node_layout import NodeLayout
 from lossatlas.work import answered, seconds_left
 
 SMOOTH = ("loss", "penalty", "objective")  # metrics may have steps
@@ -81,21 +81,6 @@ PASSES_WITHOUT_SAMPLE = 40
 At = Callable[[np.ndarray], Points]  # nodes (m, d), whose coordinates are anything that tells them apart -> points
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Which nodes of a grid are asked first.
-
-    Args:
-        pilots: nodes that are known on many examples, `(k, d)`, the centre first.
-        checks: nodes between them, `(c, d)`, that tell what the pilots do not.
-        nodes: how many nodes will be measured, about.
-    """
-
-    pilots: np.ndarray
-    checks: np.ndarray
-    nodes: int
-
-
 class Survey:
     """The means of a loss and its metrics from a sample of the examples, at nodes of a grid.
 
@@ -108,9 +93,9 @@ class Survey:
     """
 
     def __init__(
-        self, loss: Loss, at: At, layout: Layout, sizes: tuple[int, int, int], rng: np.random.Generator
+        self, loss: Loss, at: At, layout: NodeLayout, sizes: tuple[int, int, int], rng: np.random.Generator
     ) -> None:
-        self.loss, self._at, self._layout, self._rng = loss, at, layout, rng
+        self.loss, self._at, self._layout = loss, at, layout
         self._nodes: dict[tuple[int, ...], np.ndarray] = {}  # (names, n) of every node that was measured
         first = np.sort(rng.choice(loss.examples, sizes[0], replace=False))
         centre = _values(loss, first, at(layout.pilots[:1]))[0]  # (names, n0)
@@ -197,7 +182,9 @@ class Survey:
         return np.column_stack([means, added, means[:, 0] + added])
 
 
-def survey(loss: Loss, at: At, layout: Layout, *, examples: Examples, tol: float, share: float = 1.0) -> Survey | None:
+def survey(
+    loss: Loss, at: At, layout: NodeLayout, *, examples: Examples, tol: float, share: float = 1.0
+) -> Survey | None:
     """The survey of a loss over a grid; None where all examples are taken.
 
     With "auto" as many are drawn as the error takes, a fixed draw: `ERROR_IN_TOLERANCES` of `tol` of the loss's range
@@ -250,7 +237,7 @@ def nested_sizes(total: int, sample: int, with_pilots: int | None = None) -> tup
     return min(total, CENTRE_SHARE * pilots), pilots, min(sample, pilots)
 
 
-def _planned(loss: Loss, at: At, layout: Layout, error: float, share: float) -> Survey | None:
+def _planned(loss: Loss, at: At, layout: NodeLayout, error: float, share: float) -> Survey | None:
     """The survey whose band is `error` of the range, or for which there is time; None: all examples cost less.
 
     From a first look at a few examples it grows, until the band at the pilots and between them is small enough.
@@ -284,12 +271,12 @@ def _planned(loss: Loss, at: At, layout: Layout, error: float, share: float) -> 
         start = time.perf_counter()
 
 
-def _evaluations(sizes: tuple[int, int, int], layout: Layout, nodes: int) -> int:
+def _evaluations(sizes: tuple[int, int, int], layout: NodeLayout, nodes: int) -> int:
     """Of single examples."""
     return sizes[0] + len(layout.pilots) * sizes[1] + nodes * sizes[2]
 
 
-def _affordable(sizes: tuple[int, int, int], layout: Layout, evaluations: float) -> tuple[int, int, int]:
+def _affordable(sizes: tuple[int, int, int], layout: NodeLayout, evaluations: float) -> tuple[int, int, int]:
     """As large a sample as so many evaluations of single examples allow, those that were chosen once in a folder."""
     wanted = _evaluations(sizes, layout, min(layout.nodes, FEW_NODES))
     smaller = min(1.0, evaluations / wanted)

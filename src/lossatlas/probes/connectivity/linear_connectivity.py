@@ -14,9 +14,10 @@ from torch import Tensor
 from lossatlas.numbers import listed, loss_text
 from lossatlas.parameters.curves import Segment
 from lossatlas.probes.call import with_keywords
+from lossatlas.probes.node_layout import layout_along
 from lossatlas.probes.other_models import refuse_borrowed_buffers
 from lossatlas.probes.probe import Column, Cost, Probe, Settings, Told, at_least
-from lossatlas.probes.sampling import SURFACE_TOL, Losses, layout_along, surveys_of, values_at
+from lossatlas.probes.sampling import SURFACE_TOL, Losses, surveys_of, values_at
 from lossatlas.probes.survey import Examples, Survey
 from lossatlas.probes.telling import sample_text, table
 from lossatlas.splits import splits
